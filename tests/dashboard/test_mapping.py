@@ -522,3 +522,47 @@ async def test_a_long_file(dashboard: Dashboard) -> None:
     assert page.num_bytes_downloaded < 200_000
     plain = await dashboard.client.get(f"{dashboard.home}/mapping", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
+
+
+async def test_draft_is_stored_and_shared(dashboard: Dashboard) -> None:
+    """A draft survives leaving the editor, collects one-click rules, and warns of another window's changes."""
+    await dashboard.post("mapping/map", trait="nickname", to="preferred_name")
+    await dashboard.post("mapping/map", trait="contactCount", to="number_of_contacts")
+
+    bars = [(await dashboard.get(page)).text for page in ("mapping", "mapping/history", "mapping/edit")]
+    assert all("2 rules and options changed" in bar for bar in bars)
+    editor = (await dashboard.get("mapping/edit")).text
+    assert "trait: nickname" in editor
+    assert "trait: contactCount" in editor
+    assert "Changes in the file" in (await dashboard.get("mapping/review")).text
+    revision = re.search('name="revision" value="([0-9]+)"', editor)
+    assert revision is not None
+    mine = {"draft": "rules: []\n# mine\n", "based_on": "0", "revision": revision[1]}
+    theirs = await dashboard.post("mapping/preview", **{**mine, "draft": "rules: []\n# theirs\n"})
+    assert f'name="revision" value="{int(revision[1]) + 1}"' in theirs.text
+
+    stale = await dashboard.post("mapping/preview", **mine)
+    submitted = await dashboard.post("mapping/edit", **mine)
+
+    assert "changed or discarded in another window" in stale.text
+    assert "Replace it by mine" in submitted.text
+    assert "# theirs" in (await dashboard.get("mapping/edit")).text
+    await dashboard.post("mapping/edit", **mine, do="take-over")
+    assert "# mine" in (await dashboard.get("mapping/edit")).text
+    assert (await dashboard.post("mapping/discard")).status_code == 303
+    assert "draft-bar" not in (await dashboard.get("mapping")).text
+
+
+async def test_applied_draft_is_no_draft_any_more(dashboard: Dashboard) -> None:
+    """Applying discards the stored draft; a text with errors is kept as a draft."""
+    text = "rules:\n  - {property: preferred_name, trait: nickname}\n"
+    await dashboard.post("mapping/edit", draft=text, based_on="0")
+    assert "1 rule or option changed" in (await dashboard.get("mapping")).text
+    await dashboard.post("mapping/apply", draft=text, based_on="0")
+    assert "draft-bar" not in (await dashboard.get("mapping")).text
+
+    await dashboard.post("mapping/edit", draft="rules: {", based_on="1")
+
+    page = (await dashboard.get("mapping")).text
+    assert "it has errors" in page
+    assert "mapping/review" not in page

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.admin.cache import CoverageSnapshot
 from prosperstack_destination.admin.mapping import load_mapping, refresh_if_stale, remap_of
+from prosperstack_destination.dashboard.mapping_draft import draft_bar
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute, html
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.mapping.coverage import PropertyCoverage
@@ -64,6 +65,7 @@ async def _show(context: PageContext) -> Response:
         "mapping.html",
         rules=account_mapping.rules,
         title="Mapping",
+        bar=await draft_bar(context),
         find=context.query("find"),
         tables=text,
         counting=is_counting,

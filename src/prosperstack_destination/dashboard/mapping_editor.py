@@ -1,6 +1,7 @@
 """Mapping editor: edit a draft of the mapping file, preview it on one person or on all profiles, and apply it.
 
-The browser's form is the only place of a draft: every request carries it.
+An account has at most one draft, which is stored with every change and shared by all operators. A form names the
+revision that it was made from, so that no form overwrites the changes of another one unseen.
 """
 
 import asyncio
@@ -15,12 +16,13 @@ from starlette.responses import Response
 
 from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.admin import mapping as operations
+from prosperstack_destination.admin import mapping_drafts
 from prosperstack_destination.admin.mapping import TrialResult, run_trial
+from prosperstack_destination.dashboard.mapping_draft import discard, draft_bar
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute, html
 from prosperstack_destination.dashboard.rule_form import (
+    EXAMPLES,
     MAX_TRANSFORMS,
-    WITH_ARGUMENT,
-    WITH_OPTIONAL_ARGUMENT,
     InvalidRule,
     RuleFields,
     RuleKind,
@@ -34,7 +36,7 @@ from prosperstack_destination.errors import InvalidCall, MappingConflict, Proble
 from prosperstack_destination.mapping import yaml_editor
 from prosperstack_destination.mapping.mapping_file import Fault, InvalidMapping, ParsedMapping
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, CreateMissing, Rule, Rules
-from prosperstack_destination.mapping.transforms import TRANSFORMS, Transform
+from prosperstack_destination.mapping.transforms import TRANSFORMS, WITHOUT_ARGUMENT, Transform
 from prosperstack_destination.mapping.yaml_reader import YamlError
 from prosperstack_destination.store.mappings import MappingVersion
 
@@ -45,6 +47,8 @@ EXTRA_ROWS: Final = 2
 MAX_PROPERTIES: Final = 300
 MAX_TRAITS: Final = 200
 MAX_LISTED_NAME: Final = 60
+#: Maximum length of a trait's sample in the form, in characters.
+MAX_SAMPLE: Final = 60
 #: Maximum length of the shown expression input, in characters.
 MAX_INPUT: Final = 20_000
 #: Maximum length of a note in characters, as in the API.
@@ -67,6 +71,10 @@ class Draft:
     #: Parsed text; None if it has errors.
     parsed: ParsedMapping | None = None
     faults: tuple[Fault, ...] = ()
+    #: Revision of the stored draft that this one was made from, 0 for none; None: unknown, saving replaces any.
+    revision: int | None = None
+    #: The stored draft has another revision, so this one was not saved.
+    is_stale: bool = False
 
     @property
     def expects(self) -> int:
@@ -90,7 +98,9 @@ class MappingEditorPages:
             PageRoute("/mapping/suggested", self._add_suggested, "POST"),
             PageRoute("/mapping/options", self._set_options, "POST"),
             PageRoute("/mapping/preview", self._preview, "POST"),
+            PageRoute("/mapping/review", self._review_stored),
             PageRoute("/mapping/review", self._review, "POST"),
+            PageRoute("/mapping/discard", discard, "POST"),
             PageRoute("/mapping/figures", self._figures, "POST"),
             PageRoute("/mapping/apply", self._apply, "POST"),
         ]
@@ -111,9 +121,8 @@ class MappingEditorPages:
         if not fields.key:
             return await self._render_editor(context, await self._parse(context, draft))
         replaces = fields.key in await _properties_with_rule(context)
-        return await self._render_editor(
-            context, await self._parse(context, draft, _with_rule), mapped=True, replaces=replaces
-        )
+        draft = await _save(context, await self._parse(context, draft, _with_rule))
+        return await self._render_editor(context, draft, mapped=True, replaces=replaces)
 
     async def _add_suggested(self, context: PageContext) -> Response:
         """Start a draft with the rule suggested for a problem."""
@@ -125,6 +134,7 @@ class MappingEditorPages:
             ) from None
         replaces = fields.key in await _properties_with_rule(context)
         draft = await self._parse(context, await _current_draft(context, fields), _with_rule)
+        draft = await _save(context, draft)
         return await self._render_editor(context, draft, mapped=bool(fields.trait), replaces=replaces)
 
     async def _set_options(self, context: PageContext) -> Response:
@@ -141,6 +151,7 @@ class MappingEditorPages:
         draft = await self._parse(context, before, partial(_with_options, options=options))
         if draft.text == before.text and draft.rule_error is None:
             return context.redirect_home("mapping", flash="The options are unchanged.")
+        draft = await _save(context, draft)
         if draft.parsed is None or draft.rule_error is not None:
             return await self._render_editor(context, draft, status=422)
         return await self._render_review(context, draft)
@@ -152,15 +163,24 @@ class MappingEditorPages:
             draft = await self._parse(context, draft, _without_rule)
         elif draft.rule_error is None and draft.fields.key:
             draft = await self._parse(context, draft, _with_fields_of_rule)
-        return await self._render_editor(context, draft)
+        return await self._render_editor(context, await _save(context, draft))
 
     async def _preview(self, context: PageContext) -> Response:
-        """Render the preview of the draft on one person."""
-        return html(await self._render_trial(context, await self._read_draft(context)))
+        """Save the draft, and render its preview on one person."""
+        return html(await self._render_trial(context, await _save(context, await self._read_draft(context))))
+
+    async def _review_stored(self, context: PageContext) -> Response:
+        """Show the stored draft before it is applied."""
+        draft = await self._parse(context, await _current_draft(context, RuleFields()))
+        if draft.parsed is None:
+            return await self._render_editor(context, draft, status=422)
+        return await self._render_review(context, draft)
 
     async def _review(self, context: PageContext) -> Response:
         """Show the draft before it is applied."""
-        draft = await self._read_draft(context)
+        draft = await _save(context, await self._read_draft(context))
+        if draft.is_stale:
+            return await self._render_editor(context, draft, status=409)
         if draft.parsed is None or draft.rule_error is not None:
             return await self._render_editor(context, draft, status=422)
         return await self._render_review(context, draft)
@@ -192,6 +212,7 @@ class MappingEditorPages:
             return await self._render_review(context, draft, status=409)
         except InvalidMapping:
             return await self._render_review(context, draft, status=422)
+        await context.services.database.write(mapping_drafts.discard, context.account)
         version = applied.mapping.version
         if version == applied.replaced.version:
             return context.redirect_home(
@@ -211,6 +232,7 @@ class MappingEditorPages:
             based_on=_number(form.get("based_on", "")),
             fields=fields,
             email=form.get("email", "").strip(),
+            revision=_number(form["revision"]) if "revision" in form and form.get("do") != "take-over" else None,
         )
         steps: list[Callable[[Draft], Draft]] = []
         if "rebase" in form:
@@ -249,15 +271,21 @@ class MappingEditorPages:
             "mapping/edit.html",
             title="Edit the mapping",
             status=status,
+            bar=await draft_bar(context),
             draft=draft,
             mapped=mapped,
             replaces=replaces,
             trial=await self._render_trial(context, draft) if run_preview else None,
             properties=_property_options(account_mapping, draft.fields),
-            traits=[written_name(each.trait) for each in traits if len(each.trait) <= MAX_LISTED_NAME],
+            traits=[
+                (written_name(each.trait), json.dumps(each.sample, ensure_ascii=False)[:MAX_SAMPLE])
+                for each in traits
+                if len(each.trait) <= MAX_LISTED_NAME
+            ],
             kinds=RuleKind,
             transforms=[(each, Transform.model_fields[each].description or "") for each in TRANSFORMS],
-            with_argument=(*WITH_ARGUMENT, *WITH_OPTIONAL_ARGUMENT),
+            without_argument=sorted(WITHOUT_ARGUMENT),
+            examples=EXAMPLES,
             clean=[*draft.fields.clean, *[("", "")] * rows][:rows],
         )
 
@@ -281,6 +309,7 @@ class MappingEditorPages:
             "mapping/review.html",
             title="Review the draft",
             status=status,
+            bar="",
             draft=draft,
             current=current,
             base=base,
@@ -299,11 +328,22 @@ class MappingEditorPages:
 
 
 async def _current_draft(context: PageContext, fields: RuleFields) -> Draft:
-    """Return a draft of the current mapping."""
+    """Return the stored draft; without one, a draft of the current mapping."""
+    stored = await context.services.database.read(mapping_drafts.find, context.account)
+    if stored is not None:
+        return Draft(stored.source, stored.based_on, fields, revision=stored.revision)
     current = await context.services.database.read(operations.of_version, context.account, None)
     text = await asyncio.to_thread(operations.text_of, current)
-    draft = Draft(text, current.version, fields)
+    draft = Draft(text, current.version, fields, revision=0)
     return await asyncio.to_thread(_based_on, draft, current.version)
+
+
+async def _save(context: PageContext, draft: Draft) -> Draft:
+    """Save the draft, and return it with its revision, or as stale if another one was saved meanwhile."""
+    saved = await context.services.database.write(
+        mapping_drafts.save, context.account, draft.based_on, draft.text, ACTOR, context.now, draft.revision
+    )
+    return replace(draft, is_stale=True) if saved is None else replace(draft, revision=saved.revision)
 
 
 async def _properties_with_rule(context: PageContext) -> Collection[str]:

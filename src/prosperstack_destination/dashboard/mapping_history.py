@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from prosperstack_destination.admin import mapping as operations
 from prosperstack_destination.admin.mapping import MappingView
+from prosperstack_destination.dashboard.mapping_draft import draft_bar
 from prosperstack_destination.dashboard.mapping_editor import remap_notice
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute
 from prosperstack_destination.dashboard.text_diff import Line, diff_lines
@@ -51,6 +52,7 @@ async def _list(context: PageContext) -> Response:
     return context.page(
         "mapping/history.html",
         title="Mapping history",
+        bar=await draft_bar(context),
         current=current.version,
         versions=rows,
         more=rows[-1].mapping.version if len(page) > PAGE_SIZE else None,
@@ -69,6 +71,7 @@ async def _show(context: PageContext) -> Response:
     return context.page(
         "mapping/version.html",
         title=f"Mapping version {version}",
+        bar=await draft_bar(context),
         current=current,
         mapping=shown,
         former=former,

@@ -14,17 +14,31 @@ from pydantic import JsonValue
 
 from prosperstack_destination.dashboard.routing import Form
 from prosperstack_destination.mapping.rules import Rule
-from prosperstack_destination.mapping.transforms import DEFAULT_JOIN
+from prosperstack_destination.mapping.transforms import DEFAULTS, WITH_ARGUMENT
 
 #: Maximum transforms of a rule.
 MAX_TRANSFORMS: Final = 20
-#: Transforms with a required argument, and those with an optional one and its default.
-WITH_ARGUMENT: Final = ("scale", "date_format", "timezone", "max_length")
-WITH_OPTIONAL_ARGUMENT: Final = {"round": 0, "join": DEFAULT_JOIN}
+#: Transforms with an optional argument, and its default.
+WITH_OPTIONAL_ARGUMENT: Final = {**DEFAULTS, "number": True}
 #: Transforms whose argument is a number.
-WITH_NUMBER: Final = ("round", "scale", "max_length")
-#: Transforms whose argument may be a list, as JSON.
-WITH_LIST: Final = ("date_format",)
+WITH_NUMBER: Final = ("round", "scale", "max_length", "mask")
+#: Transforms whose argument may be a list or an object, as JSON.
+WITH_JSON: Final = ("date_format", "replace")
+#: Examples of the arguments of transforms.
+EXAMPLES: Final = {
+    "replace": '{"-": "", " ": ""}',
+    "split": ",",
+    "number": "de, or empty",
+    "round": "2",
+    "scale": "0.01",
+    "join": ", ",
+    "date_format": '%d/%m/%Y, or ["%d/%m/%Y", "%d.%m.%Y"]',
+    "timezone": "Europe/Berlin",
+    "format_date": "%d.%m.%Y",
+    "hash": "sha256 or hmac",
+    "mask": "4",
+    "max_length": "50",
+}
 #: Characters that browsers change in a form field.
 _UNSAFE: Final = re.compile("[\x00-\x1f]")
 
@@ -57,6 +71,8 @@ class RuleFields:
     #: One expression per line.
     first_of: str = ""
     when: str = ""
+    #: IDs or names of sources, separated by commas.
+    sources: str = ""
     #: Name and argument of each transform.
     clean: tuple[tuple[str, str], ...] = ()
     #: One entry of the lookup table per line: ``value = value to send``.
@@ -99,6 +115,7 @@ def fields_of(rule: Rule) -> RuleFields:
         expression=written_name(rule.from_ or ""),
         first_of="\n".join(map(written_name, rule.first_of or ())),
         when=written_name(rule.when or ""),
+        sources=", ".join(rule.sources or ()),
         clean=tuple((each.name, _argument_field(each.name, each.argument)) for each in rule.clean),
         values="\n".join(f"{_key_field(key)} = {written(value)}" for key, value in (rule.values or {}).items()),
         fallback=written(rule.fallback) if rule.has_fallback else "",
@@ -120,6 +137,7 @@ def fields_from_form(form: Form) -> RuleFields:
         expression=form.get("rule-expression", ""),
         first_of=_lines(form.get("rule-first_of", "")),
         when=form.get("rule-when", ""),
+        sources=form.get("rule-sources", ""),
         clean=tuple((name, argument) for name, argument in transforms if name),
         values=_lines(form.get("rule-values", "")),
         fallback=form.get("rule-fallback", ""),
@@ -166,6 +184,7 @@ def _parts(fields: RuleFields) -> dict[str, Any]:
         if fields.kind is RuleKind.FIRST_OF
         else [],
         "when": read_name(fields.when),
+        "sources": [each.strip() for each in fields.sources.split(",") if each.strip()],
         "clean": [_transform(name, argument) for name, argument in fields.clean],
         "values": dict(_values(fields.values)),
     }
@@ -208,7 +227,7 @@ def _transform(name: str, field: str) -> Any:
 
 
 def _argument(name: str, field: str) -> JsonValue:
-    if name in WITH_LIST and field.strip().startswith("["):
+    if name in WITH_JSON and field.strip().startswith(("[", "{")):
         with suppress(ValueError):
             forms: JsonValue = json.loads(field)
             return forms
@@ -218,7 +237,7 @@ def _argument(name: str, field: str) -> JsonValue:
 def _argument_field(name: str, argument: JsonValue) -> str:
     if argument is True or WITH_OPTIONAL_ARGUMENT.get(name) == argument:
         return ""
-    if isinstance(argument, tuple):
+    if isinstance(argument, tuple | dict):
         return json.dumps(argument, ensure_ascii=False)
     return written(argument) if name in WITH_NUMBER else written_name(str(argument)) or '""'
 

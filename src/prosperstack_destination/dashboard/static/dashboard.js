@@ -87,17 +87,24 @@ if (addressed) history.replaceState(null, "", addressed.dataset.address);
 
 for (const form of document.querySelectorAll("form[data-preview]")) {
   let timer = null;
-  let turn = 0;
+  let running = false;
+  let again = false;
+  // One request at a time: each names the revision of the draft that the one before has saved.
   const preview = async () => {
-    const mine = ++turn;
+    again = running;
+    if (running) return;
+    running = true;
     const shown = document.getElementById(form.dataset.shows);
     const body = new URLSearchParams(new FormData(form));
     try {
       const answer = await fetch(form.dataset.preview, { method: "POST", body });
-      if (mine === turn) shown.innerHTML = await answer.text();
+      shown.innerHTML = await answer.text();
     } catch {
-      if (mine === turn) shown.textContent = "No answer from the service. Check that it is running.";
+      shown.querySelectorAll("p, div, table, details").forEach((each) => each.remove());
+      shown.append("No answer from the service. Check that it is running.");
     }
+    running = false;
+    if (again) preview();
   };
   if (form.dataset.previewAtOnce !== "only") {
     form.addEventListener("input", () => {
@@ -106,6 +113,60 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
     });
   }
   if (form.dataset.previewAtOnce !== undefined) preview();
+}
+
+// --- Transforms of a rule: an argument field where a transform takes one, and an order by dragging or by arrows -----
+
+for (const list of document.querySelectorAll(".transforms")) {
+  const without = list.dataset.withoutArgument.split(" ");
+  const examples = JSON.parse(list.dataset.examples);
+  const rows = () => [...list.querySelectorAll(".clean")];
+  const show = (row) => {
+    const [select, argument] = [row.querySelector("select"), row.querySelector("input")];
+    argument.hidden = !select.value || without.includes(select.value);
+    argument.placeholder = examples[select.value] ?? "";
+  };
+  const renumber = () => {
+    rows().forEach((row, number) => {
+      row.querySelector("select").name = `rule-clean-${number}`;
+      row.querySelector("input").name = `rule-argument-${number}`;
+    });
+    list.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const move = (row, step) => {
+    const place = rows().indexOf(row) + step;
+    if (place < 0 || place >= rows().length) return;
+    if (step < 0) rows()[place].before(row);
+    else rows()[place].after(row);
+    renumber();
+  };
+  let dragged = null;
+  for (const row of rows()) {
+    const buttons = document.createElement("span");
+    buttons.className = "order";
+    for (const [sign, label, step] of [["↑", "Move up", -1], ["↓", "Move down", 1]]) {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: "quiet", textContent: sign, title: label });
+      button.setAttribute("aria-label", `${label}: ${row.querySelector("select").getAttribute("aria-label")}`);
+      button.addEventListener("click", () => { move(row, step); button.focus(); });
+      buttons.append(button);
+    }
+    const handle = document.createElement("span");
+    Object.assign(handle, { className: "handle", textContent: "⠿", title: "Drag to change the order" });
+    handle.addEventListener("pointerdown", () => { row.draggable = true; });
+    row.prepend(handle);
+    row.append(buttons);
+    row.addEventListener("dragstart", () => { dragged = row; });
+    row.addEventListener("dragend", () => { row.draggable = false; dragged = null; renumber(); });
+    row.addEventListener("dragover", (event) => {
+      if (!dragged || dragged === row) return;
+      event.preventDefault();
+      if (rows().indexOf(dragged) < rows().indexOf(row)) row.after(dragged);
+      else row.before(dragged);
+    });
+    row.querySelector("select").addEventListener("change", () => show(row));
+    show(row);
+  }
 }
 
 // --- Deferred part of a page: loaded after the page, again after Refresh-After seconds ------------------------------
