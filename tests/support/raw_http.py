@@ -73,7 +73,7 @@ async def serving(app: ASGIApp, **limits: float) -> AsyncIterator[Callable[[], "
         yield lambda: asyncio.ensure_future(connect())
     finally:
         for writer in opened:
-            writer.close()
+            writer.transport.abort()  # the server may never read what waits
         await asyncio.gather(*(writer.wait_closed() for writer in opened), return_exceptions=True)
         server.should_exit = True
         await task
