@@ -138,6 +138,15 @@ def test_failed_person_has_reason_and_retry_time() -> None:
     assert found == Headline("Waiting for a retry", HeadlineTone.WARN, "ProsperStack is away.", NOW + MINUTE)
 
 
+def test_failed_person_whose_retry_is_due_has_the_reason() -> None:
+    """While the next attempt is due or runs, the headline still has the reason of the last one."""
+    failed = person(Status.READY, reason="ProsperStack is away.")
+    failed = replace(failed, profile=replace(failed.profile, attempts=2))
+    found = headline(failed, ACCOUNT, NOW)
+
+    assert found == Headline("Waiting for a retry", HeadlineTone.WARN, "ProsperStack is away.", NOW)
+
+
 def test_unmatched_person_has_pending_properties() -> None:
     """An unmatched person shows the properties for a future subscriber, and the next lookup."""
     rows = [row(PropertyState.NO_SUBSCRIBER, key) for key in "ab"]

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.dashboard.rendering import MAX_HOVER, MAX_SHOWN, name, pretty, value
+from prosperstack_destination.dashboard.rendering import MAX_HOVER, MAX_SHOWN, attempt, name, pretty, value
 
+SECOND = 1_000_000
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 
@@ -79,3 +80,9 @@ def test_wide_characters_are_truncated_earlier(character: str) -> None:
     """Characters of many bytes as HTML are truncated earlier."""
     assert len(str(value(character * 10_000)).encode()) < 550
     assert len(str(value([character * 10_000])).encode()) < 550
+
+
+def test_a_next_attempt_is_never_in_the_past() -> None:
+    """The time of an attempt that is due says so, and never that it was some time ago."""
+    assert attempt(5 * SECOND, 9 * SECOND) == attempt(9 * SECOND, 9 * SECOND) == "in a moment"
+    assert "in 4 s" in attempt(9 * SECOND, 5 * SECOND)

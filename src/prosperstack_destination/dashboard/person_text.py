@@ -111,9 +111,11 @@ def _waiting(person: PersonView, account: Account, now: int) -> Headline:
         return Headline(
             "Waiting: the account is stopped", HeadlineTone.BAD, _as_sentence(reason), account.status_until
         )
-    if person.next_attempt_at is not None:
+    if person.next_attempt_at is not None or (person.profile.attempts and person.profile.status_reason):
         reason = person.profile.status_reason or "The last attempt failed."
-        return Headline("Waiting for a retry", HeadlineTone.WARN, _as_sentence(reason), person.next_attempt_at)
+        return Headline(
+            "Waiting for a retry", HeadlineTone.WARN, _as_sentence(reason), person.next_attempt_at or now
+        )
     if account.status is AccountStatus.RETRYING and account.status_until is not None and account.status_until > now:
         reason = account.status_reason or "It is retried automatically."
         return Headline(

@@ -80,6 +80,7 @@ def _environment() -> Environment:
         "span": span,
         "brief": brief,
         "when": when,
+        "attempt": attempt,
         "exact": exact,
         "value": value,
         "name": name,
@@ -121,6 +122,11 @@ def when(at: int | None, now: int) -> Markup:
     iso = utc(at).isoformat()
     relative = f"in {span((at - now) / 1_000_000)}" if at > now else f"{ago(at, now)} ago"
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(iso, exact(at), relative)
+
+
+def attempt(at: int, now: int) -> Markup:
+    """Format the time of a next attempt relative to ``now``: one that is due runs in a moment."""
+    return when(at, now) if at > now else Markup("in a moment")
 
 
 def value(content: JsonValue) -> Markup:
