@@ -215,6 +215,7 @@ _REPAIRS: Final[tuple[Repair, ...]] = (
     _outside_quotes(_substitute(_LITERAL, lambda match: f"`{LITERALS[match[1]]}`")),
     _substitute(r"^(.+?)\s*\?\s+(.+?)\s+:\s+(.+)$", r"if(\1, \2, \3)"),
     _substitute(_TEXT, r"'\1'"),
+    _outside_quotes(_substitute(r"(?<![\w.\"])source(?=\s*[=!]=)", "source.id")),
     _use_contains,
     _add,
     _substitute(r"^\s*(\S+)\s*([*/-])\s+?(\S+)\s*$", _calculate),
