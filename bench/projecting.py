@@ -29,6 +29,7 @@ from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.remap import Remapper
 from prosperstack_destination.store import accounts, profile_queries, profiles
 from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge import new_draft
 
 #: Promised rates, in profiles a second and core.
 AIMS: Final = {"automatic": 20_000, "ten rules": 5_000}
@@ -189,7 +190,7 @@ def _open_account(connection: Connection) -> str:
 def _fill(connection: Connection, account_id: str, numbers: range) -> None:
     drafts = []
     for number in numbers:
-        draft = profiles.new_draft(f"person{number}@example.com", f"person{number}@example.com")
+        draft = new_draft(f"person{number}@example.com", f"person{number}@example.com")
         draft.user_id = f"u{number}"
         draft.merge_traits({1_767_225_600_000_000: traits(number)}, 1_767_225_600_000_000)
         drafts.append(draft)

@@ -169,7 +169,7 @@ async def test_waiting_account_is_retried(database: Database, account: Account) 
     await database.write(accounts.set_status, ACCOUNT, AccountStatus.KEY_REFUSED, reason="no", until=NOW + HOUR)
     assert await database.write(actions.retry_account, account, "ann", NOW)
 
-    assert await database.read(accounts.ids_with_work, NOW) == [ACCOUNT]
+    assert await database.read(queue.accounts_with_work, NOW) == [ACCOUNT]
     assert await trail(database) == [("ann", "retry account", {})]
 
 

@@ -13,7 +13,7 @@ from prosperstack_destination.account_mapping import MIN_REFRESH_INTERVAL
 from prosperstack_destination.admin.mapping import refresh_if_stale
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.settings import Role
-from prosperstack_destination.store import accounts
+from prosperstack_destination.store import accounts, queue
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
@@ -64,7 +64,7 @@ async def test_old_properties_are_listed_again(services: AdminServices, woken: l
     assert woken == ["acct_1"]
     assert (await stored(services)).catalog_at is None
     assert (await stored(services)).catalog == "[]"
-    assert await services.database.read(accounts.ids_with_work, NEW_YEAR) == ["acct_1"]
+    assert await services.database.read(queue.accounts_with_work, NEW_YEAR) == ["acct_1"]
 
 
 async def test_new_properties_are_not_listed(services: AdminServices, woken: list[str]) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, update
 from prosperstack_destination.clock import HOUR, MINUTE, SECOND
 from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackUnavailable
 from prosperstack_destination.reconcile.backoff import MAX_STREAK
-from prosperstack_destination.store import accounts, profiles, requeue, rollups, subscribers
-from prosperstack_destination.store.accounts import CATALOG_MAX_AGE, IDLE_CATALOG_MAX_AGE, AccountStatus
+from prosperstack_destination.store import accounts, profiles, queue, requeue, rollups, subscribers
+from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import Delete, Status
+from prosperstack_destination.store.queue import CATALOG_MAX_AGE, IDLE_CATALOG_MAX_AGE
 from prosperstack_destination.store.rollups import Rollup
 from prosperstack_destination.store.tables import profiles as table
 from support.clocks import VIRTUAL_TIME
@@ -250,13 +251,13 @@ async def test_idle_account_lists_its_properties_once_a_day(world: World) -> Non
     await world.reconcile()
 
     world.clock.advance(IDLE_CATALOG_MAX_AGE / SECOND - 1)
-    assert await world.database.read(accounts.ids_with_work, world.clock()) == []
+    assert await world.database.read(queue.accounts_with_work, world.clock()) == []
     assert await world.reconcile() == []
 
     world.clock.advance(1)
-    assert await world.database.read(accounts.ids_with_work, world.clock()) == ["acct_1"]
+    assert await world.database.read(queue.accounts_with_work, world.clock()) == ["acct_1"]
     assert await world.reconcile() == ["GET properties"]
-    assert await world.database.read(accounts.ids_with_work, world.clock()) == []
+    assert await world.database.read(queue.accounts_with_work, world.clock()) == []
 
 
 async def test_first_call_in_hours_finds_new_properties(world: World) -> None:
@@ -278,9 +279,9 @@ async def test_active_account_lists_its_properties_every_15_minutes(world: World
     await world.database.write(rollups.add, {"acct_1": Rollup(accepted=1)}, world.clock())
 
     world.clock.advance(CATALOG_MAX_AGE / SECOND - 1)
-    assert await world.database.read(accounts.ids_with_work, world.clock()) == []
+    assert await world.database.read(queue.accounts_with_work, world.clock()) == []
     world.clock.advance(1)
-    assert await world.database.read(accounts.ids_with_work, world.clock()) == ["acct_1"]
+    assert await world.database.read(queue.accounts_with_work, world.clock()) == ["acct_1"]
     assert await world.reconcile() == ["GET properties"]
 
 

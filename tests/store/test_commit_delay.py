@@ -2,7 +2,7 @@
 
 import pytest
 
-from prosperstack_destination.store.commit_delay import MAX_DELAY_SECONDS, MAX_SKIPPED, CommitDelay
+from prosperstack_destination.store.group_commit import MAX_DELAY_SECONDS, MAX_SKIPPED, CommitDelay
 
 
 def arriving(per_second: float, seconds: float = 1.0, each: float = 0.003) -> CommitDelay:

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, func, select
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.store import erasure, identities
 from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge import MAX_IDS
 from prosperstack_destination.store.models import CallSource, Delete, IdKind, SourceKind
-from prosperstack_destination.store.profiles import MAX_IDS
 from prosperstack_destination.store.tables import held
 from prosperstack_destination.store.tables import identities as table
 from support.accounts import open_account

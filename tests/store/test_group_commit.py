@@ -9,9 +9,8 @@ from structlog.testing import capture_logs
 
 from prosperstack_destination.errors import Overloaded, StoreUnavailable
 from prosperstack_destination.store import profiles
-from prosperstack_destination.store.commit_delay import CommitDelay
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.group_commit import MAX_BATCH, MAX_WAITING, MIN_BATCH, GroupCommit
+from prosperstack_destination.store.group_commit import MAX_BATCH, MAX_WAITING, MIN_BATCH, CommitDelay, GroupCommit
 from prosperstack_destination.store.merge_calls import CommitResult, ingest_calls
 from prosperstack_destination.store.models import Call, Outcome
 from support.accounts import open_account

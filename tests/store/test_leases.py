@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from prosperstack_destination.errors import LeaseLost
 from prosperstack_destination.store import leases
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.dialects import database_now
 from prosperstack_destination.store.leases import Lease
+from prosperstack_destination.store.statements import database_now
 from support.clocks import NEW_YEAR
 from support.transactions import begun
 

@@ -22,9 +22,9 @@ from prosperstack_destination.store import (
 )
 from prosperstack_destination.store.accounts import OnDelete
 from prosperstack_destination.store.database import Database
+from prosperstack_destination.store.merge import MAX_IDS
 from prosperstack_destination.store.merge_calls import ingest, ingest_calls
 from prosperstack_destination.store.models import Call, CallSource, Delete, IdKind, SourceKind, Status
-from prosperstack_destination.store.profiles import MAX_IDS
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import held, identities, metadata
 from support.accounts import open_account

@@ -3,11 +3,11 @@
 import pytest
 
 from prosperstack_destination.clock import HOUR, MINUTE
-from prosperstack_destination.store import accounts, listing_state, profiles, subscribers
-from prosperstack_destination.store.accounts import MAX_REFRESHES
+from prosperstack_destination.store import accounts, listing_state, profiles, queue, subscribers
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.listing_state import FRESH_FOR, SWEEP_AFTER, Sweep
 from prosperstack_destination.store.models import Status
+from prosperstack_destination.store.queue import MAX_REFRESHES
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
@@ -95,10 +95,10 @@ async def test_due_sweep_is_work(database: Database) -> None:
     await database.write(listing_state.begin, ACCOUNT, DUE)
     await database.write(listing_state.store_page, ACCOUNT, [], None, server_time=DUE, now=DUE, refresh_after=HOUR)
 
-    assert await database.read(accounts.ids_with_work, DUE - 1) == []
-    assert await database.read(accounts.ids_with_work, DUE) == [ACCOUNT]
+    assert await database.read(queue.accounts_with_work, DUE - 1) == []
+    assert await database.read(queue.accounts_with_work, DUE) == [ACCOUNT]
     await page(database)
-    assert await database.read(accounts.ids_with_work, DUE) == []
+    assert await database.read(queue.accounts_with_work, DUE) == []
 
 
 async def test_due_sweeps_are_limited(database: Database) -> None:
@@ -110,10 +110,10 @@ async def test_due_sweeps_are_limited(database: Database) -> None:
         await database.write(listing_state.begin, account_id, DUE)
         await database.write(listing_state.begin_sweep_page, account_id, DUE, DUE)
 
-    looked_at = [set(await database.read(accounts.ids_with_work, DUE)) for _ in range(50)]
+    looked_at = [set(await database.read(queue.accounts_with_work, DUE)) for _ in range(50)]
     assert {len(each) for each in looked_at} == {MAX_REFRESHES}
     assert set().union(*looked_at) == set(ids)
 
     for account_id in ids:
         await database.write(take, identify(account=account_id))
-    assert set(await database.read(accounts.ids_with_work, NOW)) == set(ids)
+    assert set(await database.read(queue.accounts_with_work, NOW)) == set(ids)

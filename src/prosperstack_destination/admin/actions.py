@@ -23,10 +23,10 @@ from prosperstack_destination.reconcile.rate_limiter import account_rate
 from prosperstack_destination.store import activity, erasure, profile_queries, profiles, remote_erasures, requeue
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database, UnitOfWork
-from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.erasure import ErasureResult
 from prosperstack_destination.store.models import Delete
 from prosperstack_destination.store.pseudonyms import Pseudonym
+from prosperstack_destination.store.statements import lock_account
 
 #: People replayed in one transaction.
 REPLAY_BATCH: Final = 2_000

@@ -20,8 +20,8 @@ from prosperstack_destination.reconcile.lease_balancing import (
 )
 from prosperstack_destination.store import leases
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.dialects import database_now
 from prosperstack_destination.store.leases import Lease
+from prosperstack_destination.store.statements import database_now
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,13 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from prosperstack_destination.account_mapping import (
-    AccountMapping,
-    dump_catalog,
-    fetch_catalog,
-    load,
-    load_catalog,
-)
+from prosperstack_destination.account_mapping import AccountMapping, dump_catalog, fetch_catalog, load, load_catalog
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import ProsperStackAuthError, ProsperStackError, ProsperStackUnavailable
 from prosperstack_destination.mapping.rules import CreateMissing
@@ -21,14 +15,13 @@ from prosperstack_destination.prosperstack.models import Page, PropertyDefinitio
 from prosperstack_destination.reconcile.property_creation import create_missing
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
-from prosperstack_destination.store import account_stats, accounts, mappings, requeue
+from prosperstack_destination.store import account_stats, accounts, mappings, queue, requeue
 from prosperstack_destination.store.accounts import (
-    CATALOG_MAX_AGE,
-    IDLE_CATALOG_MAX_AGE,
     STOPPED_STATUSES,
     Account,
     AccountStatus,
 )
+from prosperstack_destination.store.queue import CATALOG_MAX_AGE, IDLE_CATALOG_MAX_AGE
 
 #: Interval between two checks for properties to create, in microseconds.
 CREATE_INTERVAL: Final = 1 * SECOND
@@ -97,7 +90,7 @@ class AccountMaintenance:
         # An idle account still refreshes its listing now and then: that is no reason to list its properties.
         if now - listed_at < CATALOG_MAX_AGE:
             return False
-        return not await self._ctx.database.read(accounts.is_idle, self.account.id, now)
+        return not await self._ctx.database.read(queue.is_account_idle, self.account.id, now)
 
     async def _create_missing(self, *, look: bool) -> None:
         """Create the properties that the mapping asks for; ``look``: also scan all profiles' traits."""

@@ -25,9 +25,9 @@ from prosperstack_destination.reconcile.backoff import LONGEST_SECONDS, backoff_
 from prosperstack_destination.reconcile.delivery_writer import DeliveryWriter
 from prosperstack_destination.reconcile.lease_manager import FencedStore, HeldLease, LeaseManager
 from prosperstack_destination.reconcile.rate_limiter import RateLimiter
-from prosperstack_destination.reconcile.redaction import reason_of
+from prosperstack_destination.reconcile.rejections import reason_of
 from prosperstack_destination.reconcile.worker_context import ReconcileObserver
-from prosperstack_destination.store import accounts
+from prosperstack_destination.store import accounts, queue
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.requeue import clamp_future_times
@@ -374,7 +374,7 @@ class Reconciler:
 
 def _accounts_with_work(connection: Connection, now: int) -> tuple[list[str], dict[str, float]]:
     """Return the accounts with work, and the reserves of accounts that set one."""
-    return accounts.ids_with_work(connection, now), accounts.reserves(connection)
+    return queue.accounts_with_work(connection, now), accounts.reserves(connection)
 
 
 def _is_backing_off(account: Account, now: int) -> bool:

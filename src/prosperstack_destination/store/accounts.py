@@ -6,46 +6,26 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     Table,
     and_,
     delete,
-    func,
     insert,
-    not_,
-    or_,
     select,
     tuple_,
     update,
 )
 
-from prosperstack_destination.clock import DAY, MINUTE
-from prosperstack_destination.store.dialects import lock_account
-from prosperstack_destination.store.models import Lane, Status
-from prosperstack_destination.store.rollups import Bucket
+from prosperstack_destination.store.statements import lock_account
 from prosperstack_destination.store.tables import (
     accounts,
-    clearings,
     connector_tokens,
-    directories,
     inbound_keys,
     leases,
     metadata,
-    profiles,
     shared_secrets,
-    tallies,
 )
-
-#: Maximum age of a catalog, in microseconds: a new property in ProsperStack is filled within this time.
-CATALOG_MAX_AGE: Final = 15 * MINUTE
-#: Maximum age of an idle account's catalog, in microseconds, so that thousands of idle accounts cost little.
-IDLE_CATALOG_MAX_AGE: Final = 1 * DAY
-#: Time without a call and without a due profile after which an account is idle, in microseconds.
-IDLE_AFTER: Final = 1 * DAY
-#: Maximum number of accounts that are worked at only to refresh their catalogs and listings.
-MAX_REFRESHES: Final = 20
 
 
 class AccountStatus(StrEnum):
@@ -160,73 +140,6 @@ def all_accounts(connection: Connection) -> list[Account]:
         account_of(row)
         for row in connection.execute(select(accounts).order_by(accounts.c.created_at, accounts.c.id))
     ]
-
-
-def ids_with_work(connection: Connection, now: int) -> list[str]:
-    """Return the IDs of accounts that need work and are not paused.
-
-    An account needs work if a profile or an erasure is due, its catalog is outdated, a listing or sweep is due, or
-    it is to be retried after a failure. Of accounts that only need a refresh, `MAX_REFRESHES` random ones are
-    returned: after a long stop all of them do, and calls must not wait for that.
-
-    Costs a few index lookups for each account, independent of the number of profiles.
-    """
-    to_clear = (
-        select(clearings.c.subscriber_id)
-        .where(clearings.c.account_id == accounts.c.id, clearings.c.due_at <= now)
-        .exists()
-    )
-    to_refresh = (
-        select(directories.c.account_id)
-        .where(directories.c.account_id == accounts.c.id, _is_listing_due(now))
-        .exists()
-    )
-    aged = and_(accounts.c.catalog_at <= now - CATALOG_MAX_AGE, _was_called_recently(now))
-    stale = or_(accounts.c.catalog_at <= now - IDLE_CATALOG_MAX_AGE, aged)
-    failed = accounts.c.status != AccountStatus.ACTIVE
-    left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
-    has_work = or_(_has_due_profile(now), to_clear, accounts.c.catalog_at.is_(None), failed)
-    found = select(accounts.c.id).where(not_(left_alone))
-    upkeep = found.where(or_(to_refresh, stale)).order_by(func.random()).limit(MAX_REFRESHES)
-    return list({*connection.scalars(found.where(has_work)), *connection.scalars(upkeep)})
-
-
-def is_idle(connection: Connection, account_id: str, now: int) -> bool:
-    """Return whether an account got no call for a day and has no due profile."""
-    busy = select(accounts.c.id).where(
-        accounts.c.id == account_id, or_(_has_due_profile(now), _was_called_recently(now))
-    )
-    return connection.execute(busy).one_or_none() is None
-
-
-def _has_due_profile(now: int) -> ColumnElement[bool]:
-    return (
-        select(profiles.c.id)
-        .where(
-            profiles.c.account_id == accounts.c.id,
-            profiles.c.status.in_([Status.PENDING, Status.READY, Status.UNKNOWN, Status.UNMATCHED]),
-            profiles.c.lane.in_(list(Lane)),
-            profiles.c.due_at <= now,
-        )
-        .exists()
-    )
-
-
-def _was_called_recently(now: int) -> ColumnElement[bool]:
-    return (
-        select(tallies.c.at)
-        .where(
-            tallies.c.account_id == accounts.c.id,
-            tallies.c.span == Bucket.HOUR,
-            tallies.c.at > now - IDLE_AFTER,
-            tallies.c.accepted > 0,
-        )
-        .exists()
-    )
-
-
-def _is_listing_due(now: int) -> ColumnElement[bool]:
-    return or_(directories.c.refresh_at <= now, directories.c.sweep_at <= now)
 
 
 def find_by_key_hash(connection: Connection, key_hash: str) -> Account | None:

@@ -17,9 +17,8 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, Table, func, ins
 from prosperstack_destination.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from prosperstack_destination.storable import MAX_INT32, storable_text
 from prosperstack_destination.store.database import Database, backend_of, parse_database_url
-from prosperstack_destination.store.dialects import unavailable
 from prosperstack_destination.store.migrations import current_revision
-from prosperstack_destination.store.statements import BulkInsert
+from prosperstack_destination.store.statements import BulkInsert, unavailable
 from prosperstack_destination.store.tables import accounts, imports, leases, metadata, replicas, sessions
 
 

@@ -13,9 +13,9 @@ from sqlalchemy.exc import ArgumentError
 from prosperstack_destination.background import DeadlineRunner
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store import migrations
-from prosperstack_destination.store.dialects import unavailable
 from prosperstack_destination.store.postgres import Postgresql
 from prosperstack_destination.store.sqlite import Sqlite
+from prosperstack_destination.store.statements import unavailable
 from prosperstack_destination.store.tables import held, identities, profiles, replicas, sources
 
 P = ParamSpec("P")

@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from prosperstack_destination.store.dialects import insert_if_missing
+from prosperstack_destination.store.statements import insert_if_missing
 from prosperstack_destination.store.tables import accounts, kept_secrets, segment_tokens, shared_secrets
 
 #: Name of the key of the tombstones' pseudonyms. Missing: it is derived from SECRET_KEY.

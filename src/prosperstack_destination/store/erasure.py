@@ -22,6 +22,7 @@ from prosperstack_destination.store import (
 from prosperstack_destination.store import subscribers as subscriber_rows
 from prosperstack_destination.store.accounts import OnDelete
 from prosperstack_destination.store.identities import Key
+from prosperstack_destination.store.merge import MAX_IDS
 from prosperstack_destination.store.models import Delete, IdKind
 from prosperstack_destination.store.pseudonyms import Pseudonym, subject_of_email, subject_of_id
 from prosperstack_destination.store.sqlite import request_scrub
@@ -34,7 +35,7 @@ _SUBJECT_LENGTH: Final = 12
 def erase(connection: Connection, call: Delete, pseudonym: Pseudonym, actor: str = "segment") -> "ErasureResult":
     """Erase the person of a Delete call: profiles, IDs, recent calls and held calls. Safe to repeat.
 
-    The transaction must hold the account's exclusive lock: see `store.dialects.lock_account`. In ProsperStack the
+    The transaction must hold the account's exclusive lock: see `store.statements.lock_account`. In ProsperStack the
     properties that this service wrote are cleared or the subscriber is deleted, by the account's setting. An
     unknown person is erased as well: a call about them may be on its way.
     """
@@ -96,7 +97,7 @@ def _erase_person(
     subjects = [*map(subject_of_email, emails), *map(subject_of_id, ids)]
     record(connection, account_id, sorted(pseudonym(subject) for subject in subjects), at)
     identities.forget(connection, account_id, ids)
-    if any(len(known) >= profiles.MAX_IDS for known, _ in erased):
+    if any(len(known) >= MAX_IDS for known, _ in erased):
         identities.forget_emails(connection, account_id, emails)  # a full profile has dropped IDs
     mappings.forget_emails(connection, account_id, emails)
     request_scrub(connection)

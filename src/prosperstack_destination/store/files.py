@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from prosperstack_destination.errors import ConfigurationError, StoreUnavailable
-from prosperstack_destination.store.dialects import unavailable
+from prosperstack_destination.store.statements import unavailable
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,8 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.store import erasure, held_calls, profiles, sources
 from prosperstack_destination.store.database import UnitOfWork
-from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.identities import Identities, Key
-from prosperstack_destination.store.merge import Reads, merge, reads_none
+from prosperstack_destination.store.merge import ProfileDraft, Reads, merge, new_draft, reads_none
 from prosperstack_destination.store.models import (
     Call,
     CallSource,
@@ -23,9 +22,9 @@ from prosperstack_destination.store.models import (
     SourceKind,
     TimedTraits,
 )
-from prosperstack_destination.store.profiles import ProfileDraft
 from prosperstack_destination.store.pseudonyms import Pseudonym
 from prosperstack_destination.store.sources import SourceCounters
+from prosperstack_destination.store.statements import lock_account
 from prosperstack_destination.store.timed_traits import find_trait
 from prosperstack_destination.store.tombstones import Tombstones
 
@@ -208,7 +207,7 @@ class _MergeBatch:
         if draft is None:
             # An erasure also forgets the person's subscribers.
             lost_at = self._now if self._erasures.contains_email(email) else None
-            draft = self._drafts[email] = profiles.new_draft(email, address, lost_at)
+            draft = self._drafts[email] = new_draft(email, address, lost_at)
         return draft
 
     def _learn(self, call: Identify, draft: ProfileDraft) -> None:

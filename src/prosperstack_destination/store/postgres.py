@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from prosperstack_destination.errors import DatabaseUnreachable, StoreUnavailable
-from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, message_of, unavailable
 from prosperstack_destination.store.postgres_url import postgres_connection
+from prosperstack_destination.store.statements import LOCK_WAIT_SECONDS, message_of, unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -1,7 +1,6 @@
 """Transactions on profiles."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -16,11 +15,10 @@ from sqlalchemy import (
     update,
 )
 
-from prosperstack_destination.clock import DAY, SKEW, real_time
 from prosperstack_destination.facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.merge import Reads, merge, reads_none
-from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status, TimedTraits
+from prosperstack_destination.store.merge import ProfileDraft
+from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status
 from prosperstack_destination.store.statements import BulkInsert, BulkSelect, BulkUpdate, OneOf, PreparedStatement
 from prosperstack_destination.store.tables import profiles
 from prosperstack_destination.store.timed_traits import by_name, by_time, dump_traits, load_traits
@@ -28,8 +26,6 @@ from prosperstack_destination.store.timed_traits import by_name, by_time, dump_t
 #: External IDs with their latest event time, in microseconds since the epoch.
 Ids = dict[tuple[IdKind, str], int]
 
-#: Maximum number of IDs in a profile; beyond it the oldest is dropped.
-MAX_IDS: Final = 50
 
 _WRITTEN: Final = (
     *("address", "user_id", "ids", "traits", "version", "status"),
@@ -94,98 +90,6 @@ def _select_merged(one_of: OneOf) -> Select[Any]:
 _SELECT_MERGED: Final = PreparedStatement(_select_merged)
 
 
-@dataclass(slots=True)
-class ProfileDraft:
-    """Profile that calls are being merged into."""
-
-    email: str
-    #: None: a new profile.
-    row_id: int | None
-    address: str
-    user_id: str | None
-    #: External IDs of the email by kind, with their latest event times, as stored.
-    ids: dict[str, dict[str, int]]
-    traits: TimedTraits
-    version: int
-    status: str
-    pending_since: int | None
-    changed_at: int
-    lane: int
-    due_at: int | None
-    #: Time of the latest call about the person, to the day.
-    touched_at: int | None
-    #: See `Profile.lost_at`. Stored for new profiles only.
-    lost_at: int | None = None
-    touched: bool = False
-
-    def record_call(self, received_at: int) -> None:
-        """Record, once a day, that a call was about the person."""
-        if self.touched_at is None or received_at - self.touched_at >= DAY:
-            self.touched_at = received_at
-            self.touched = True
-
-    def record_id(self, key: tuple[IdKind, str], at: int) -> None:
-        """Record that a call had the email and this ID at an event time."""
-        kind, external_id = key
-        of_kind = self.ids.get(kind)
-        if of_kind is None:
-            of_kind = self.ids[kind.value] = {}  # the plain name: encoding an enum member is slow
-        known = of_kind.get(external_id)
-        if known is not None and known >= at:
-            return
-        of_kind[external_id] = at
-        self.touched = True
-        if known is None and sum(map(len, self.ids.values())) > MAX_IDS:
-            self._forget_an_id()
-
-    def correct_times(self, now: int) -> None:
-        """Date future times, from a clock that was ahead, just before now: a call that arrives now is newer."""
-        if any(at > now + SKEW for at in self.traits):
-            times = by_name(self.traits).items()
-            self.traits = by_time({name: (value, real_time(at, now)) for name, (value, at) in times})
-            self.touched = True
-        if any(at > now + SKEW for of_kind in self.ids.values() for at in of_kind.values()):
-            self.ids = {
-                kind: {each: real_time(at, now) for each, at in of_kind.items()}
-                for kind, of_kind in self.ids.items()
-            }
-            self.touched = True
-        if self.touched_at is not None and self.touched_at > now + SKEW:
-            self.touched_at = None  # a future time would delay retention
-
-    def id_time(self, key: tuple[IdKind, str]) -> int | None:
-        """Return the latest event time of an ID of the email; None: not recorded."""
-        kind, external_id = key
-        return self.ids.get(kind, {}).get(external_id)
-
-    def merge_traits(
-        self, new: TimedTraits, received_at: int, lane: Lane = Lane.LIVE, reads: Reads = reads_none
-    ) -> int:
-        """Merge traits that arrived at ``received_at`` (microseconds). Return the number of dropped traits.
-
-        The more urgent of the old and the new lane stays.
-        """
-        merged = merge(self.traits, new, reads)
-        if not (merged.touched or self.version == 0):
-            return merged.dropped
-        self.touched = True
-        self.traits = merged.traits
-        if merged.value_changed or self.version == 0:
-            self.version += 1
-            self.status = Status.PENDING
-            self.lane = lane if self.pending_since is None else min(self.lane, lane)
-            self.pending_since = self.pending_since or received_at
-            self.changed_at = self.due_at = received_at
-        return merged.dropped
-
-    def _forget_an_id(self) -> None:
-        """Drop the ID with the oldest event time."""
-        _, kind, each = min((at, kind, each) for kind, ids in self.ids.items() for each, at in ids.items())
-        del self.ids[kind][each]
-        if not self.ids[kind]:
-            del self.ids[kind]
-
-
 def drafts(connection: Connection, account_id: str, emails: Collection[str], now: int) -> dict[str, ProfileDraft]:
     """Load and lock the existing profiles of these emails, by email, for the rest of the transaction.
 
@@ -199,13 +103,6 @@ def drafts(connection: Connection, account_id: str, emails: Collection[str], now
     for draft in found.values():
         draft.correct_times(now)
     return found
-
-
-def new_draft(email: str, address: str, lost_at: int | None = None) -> ProfileDraft:
-    """Create a draft of a new profile. ``lost_at``: see `Profile.lost_at`."""
-    return ProfileDraft(
-        email, None, address, None, {}, {}, 0, Status.PENDING, None, 0, Lane.LIVE, None, None, lost_at
-    )
 
 
 def save(connection: Connection, account_id: str, changed: Iterable[ProfileDraft]) -> bool:

@@ -1,21 +1,44 @@
-"""Queries of the profiles that wait for a request.
+"""Queries of waiting work: profiles that wait for a request, and accounts that need a worker.
 
-Each is an index lookup at an end, or a bounded count: none takes longer with a million waiting profiles than with
-a thousand.
+Each query of profiles is an index lookup at an end, or a bounded count: none takes longer with a million waiting
+profiles than with a thousand.
 """
 
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, not_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 
+from prosperstack_destination.clock import DAY, MINUTE
+from prosperstack_destination.store.accounts import AccountStatus
 from prosperstack_destination.store.models import Lane, Status
+from prosperstack_destination.store.rollups import Bucket
 from prosperstack_destination.store.statements import OneOf, PreparedStatement
-from prosperstack_destination.store.tables import clearings, profiles
+from prosperstack_destination.store.tables import accounts, clearings, directories, profiles, tallies
 
 #: Upper bound of all counts.
 MAX_COUNTED: Final = 10_000
+#: Maximum age of a catalog, in microseconds: a new property in ProsperStack is filled within this time.
+CATALOG_MAX_AGE: Final = 15 * MINUTE
+#: Maximum age of an idle account's catalog, in microseconds, so that thousands of idle accounts cost little.
+IDLE_CATALOG_MAX_AGE: Final = 1 * DAY
+#: Time without a call and without a due profile after which an account is idle, in microseconds.
+IDLE_AFTER: Final = 1 * DAY
+#: Maximum number of accounts that are worked at only to refresh their catalogs and listings.
+MAX_REFRESHES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +262,70 @@ _REMOTE_ERASURES: Final = PreparedStatement(
         .limit(literal_column("1"))
     )
 )
+
+
+def accounts_with_work(connection: Connection, now: int) -> list[str]:
+    """Return the IDs of accounts that need work and are not paused.
+
+    An account needs work if a profile or an erasure is due, its catalog is outdated, a listing or sweep is due, or
+    it is to be retried after a failure. Of accounts that only need a refresh, `MAX_REFRESHES` random ones are
+    returned: after a long stop all of them do, and calls must not wait for that.
+
+    Costs a few index lookups for each account, independent of the number of profiles.
+    """
+    to_clear = (
+        select(clearings.c.subscriber_id)
+        .where(clearings.c.account_id == accounts.c.id, clearings.c.due_at <= now)
+        .exists()
+    )
+    to_refresh = (
+        select(directories.c.account_id)
+        .where(directories.c.account_id == accounts.c.id, _is_listing_due(now))
+        .exists()
+    )
+    aged = and_(accounts.c.catalog_at <= now - CATALOG_MAX_AGE, _was_called_recently(now))
+    stale = or_(accounts.c.catalog_at <= now - IDLE_CATALOG_MAX_AGE, aged)
+    failed = accounts.c.status != AccountStatus.ACTIVE
+    left_alone = and_(accounts.c.status_until.is_not(None), accounts.c.status_until > now)
+    has_work = or_(_has_due_profile(now), to_clear, accounts.c.catalog_at.is_(None), failed)
+    found = select(accounts.c.id).where(not_(left_alone))
+    upkeep = found.where(or_(to_refresh, stale)).order_by(func.random()).limit(MAX_REFRESHES)
+    return list({*connection.scalars(found.where(has_work)), *connection.scalars(upkeep)})
+
+
+def is_account_idle(connection: Connection, account_id: str, now: int) -> bool:
+    """Return whether an account got no call for a day and has no due profile."""
+    busy = select(accounts.c.id).where(
+        accounts.c.id == account_id, or_(_has_due_profile(now), _was_called_recently(now))
+    )
+    return connection.execute(busy).one_or_none() is None
+
+
+def _has_due_profile(now: int) -> ColumnElement[bool]:
+    return (
+        select(profiles.c.id)
+        .where(
+            profiles.c.account_id == accounts.c.id,
+            profiles.c.status.in_([Status.PENDING, Status.READY, Status.UNKNOWN, Status.UNMATCHED]),
+            profiles.c.lane.in_(list(Lane)),
+            profiles.c.due_at <= now,
+        )
+        .exists()
+    )
+
+
+def _was_called_recently(now: int) -> ColumnElement[bool]:
+    return (
+        select(tallies.c.at)
+        .where(
+            tallies.c.account_id == accounts.c.id,
+            tallies.c.span == Bucket.HOUR,
+            tallies.c.at > now - IDLE_AFTER,
+            tallies.c.accepted > 0,
+        )
+        .exists()
+    )
+
+
+def _is_listing_due(now: int) -> ColumnElement[bool]:
+    return or_(directories.c.refresh_at <= now, directories.c.sweep_at <= now)

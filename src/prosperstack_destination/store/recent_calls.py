@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, false, func, inse
 
 from prosperstack_destination.clock import DAY
 from prosperstack_destination.store import pseudonyms
-from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.identities import Identities, Key
 from prosperstack_destination.store.pseudonyms import Pseudonym
+from prosperstack_destination.store.statements import lock_account
 from prosperstack_destination.store.tables import recent_calls
 from prosperstack_destination.store.tombstones import Tombstones
 

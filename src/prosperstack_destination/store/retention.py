@@ -6,9 +6,9 @@ from typing import Final
 from sqlalchemy import Column, Connection, Table, delete, select, update
 
 from prosperstack_destination.store import identities, mappings, sources, subscribers
-from prosperstack_destination.store.dialects import lock_account
 from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.profiles import ids_of
+from prosperstack_destination.store.statements import lock_account
 from prosperstack_destination.store.tables import accounts, profiles
 from prosperstack_destination.store.timed_traits import by_name, load_traits
 

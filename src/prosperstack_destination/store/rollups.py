@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from prosperstack_destination.clock import DAY, HOUR, SECOND
 from prosperstack_destination.store import json_codec
-from prosperstack_destination.store.dialects import insert_if_missing
+from prosperstack_destination.store.statements import insert_if_missing
 from prosperstack_destination.store.tables import tallies
 
 #: Upper bounds of the histogram of times from accepted to delivered, in seconds; one more bucket has longer times.

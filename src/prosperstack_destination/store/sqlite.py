@@ -19,14 +19,13 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from prosperstack_destination.errors import ConfigurationError
-from prosperstack_destination.store.dialects import LOCK_WAIT_SECONDS, unavailable
 from prosperstack_destination.store.files import (
     FileWatch,
     make_private_file,
     make_private_folder,
     restrict_to_owner,
 )
-from prosperstack_destination.store.statements import sqlite_driver
+from prosperstack_destination.store.statements import LOCK_WAIT_SECONDS, sqlite_driver, unavailable
 
 T = TypeVar("T")
 
