@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "background": {"errors"},
     "forwarded": set(),
-    "caches": {"clock", "errors"},
+    "caches": {"background", "clock", "errors"},
     "storable": set(),
     "facts": set(),
     "aiohttp_transport": set(),
@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "segment_api": {"caches", "storable", "http_client", "errors", "clock", "store", "auth"},
     "admin": {
         *("caches", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
-        *("segment_api", "account_mapping", "forwarded", "http_client"),
+        *("segment_api", "account_mapping", "background", "forwarded", "http_client"),
     },
     "file_import": {
         *("storable", "errors", "clock", "mapping", "store", "prosperstack", "reconcile", "ingest"),

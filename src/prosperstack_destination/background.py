@@ -4,7 +4,7 @@ Work is limited by a deadline, or by the connection of the caller that waits for
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -26,6 +26,14 @@ def run_forever(
     or account must not stop the work for all others.
     """
     return asyncio.create_task(_restart_on_error(work, name, restart_delay), name=name)
+
+
+async def cancel(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks, and wait until they end, in any way."""
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
 
 
 async def _restart_on_error(work: Callable[[], Awaitable[None]], name: str, restart_delay: float) -> None:
@@ -98,9 +106,7 @@ async def while_connected(receive: Receive, work: Callable[[], Coroutine[Any, An
             raise CallerLeft
         return await working
     finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await cancel([working, leaving])
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
+from prosperstack_destination.background import cancel
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError, StoreUnavailable
 
@@ -197,10 +198,7 @@ class SlowQueryCache(Generic[T]):
 
     async def close(self) -> None:
         """Cancel the running queries."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._running.values())
 
     def _start(self, key: str) -> asyncio.Task[T]:
         """Start the query of a key, or return the one that is running."""

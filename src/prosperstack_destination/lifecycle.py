@@ -11,7 +11,7 @@ from prosperstack_destination import __version__
 from prosperstack_destination.admin.services import ALL_ACCOUNTS, AdminServices
 from prosperstack_destination.auth.operators import load_or_create_password, load_password
 from prosperstack_destination.auth.vault import load_pseudonym_key
-from prosperstack_destination.background import run_forever
+from prosperstack_destination.background import cancel, run_forever
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.parts import Services
 from prosperstack_destination.settings import Role, reveal
@@ -62,8 +62,8 @@ async def _start_caches(services: Services, stack: AsyncExitStack) -> None:
     if (export := services.observability.export) is not None:
         refresh = services.observability.accounts.refresh
         exporting = run_forever(partial(export.export_metrics_forever, refresh), "export of metrics")
-        stack.push_async_callback(_cancel, exporting)
-    stack.push_async_callback(_cancel, asyncio.create_task(_warm_caches(admin)))
+        stack.push_async_callback(cancel, [exporting])
+    stack.push_async_callback(cancel, [asyncio.create_task(_warm_caches(admin))])
     stack.push_async_callback(services.dashboard.templates.close)
     events.start()
     stack.push_async_callback(events.close)
@@ -92,8 +92,3 @@ async def _warm_caches(admin: AdminServices) -> None:
     """Load the slowest query of the dashboard's first page."""
     with suppress(StoreUnavailable):  # the page itself loads it again
         await admin.backlogs.get_or_wait(ALL_ACCOUNTS)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

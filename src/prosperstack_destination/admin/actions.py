@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import load
+from prosperstack_destination.background import cancel
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import DestinationError, NotFoundError
@@ -251,10 +252,7 @@ class ReplayJobs:
 
     async def close(self) -> None:
         """Cancel the running replays; the audit log records their progress."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._running.values())
 
     async def _run(self, account: Account, actor: str, replay: ReplayProgress) -> None:
         def progress(done: int) -> None:

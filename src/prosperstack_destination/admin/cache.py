@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from prosperstack_destination.background import cancel
 from prosperstack_destination.clock import MINUTE, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.mapping.coverage import Coverage, PropertyCoverage, TraitCoverage
@@ -70,10 +71,7 @@ class CoverageCache:
 
     async def close(self) -> None:
         """Cancel the running counts."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._running.values())
 
     async def _count(self, account_id: str, version: int) -> None:
         try:

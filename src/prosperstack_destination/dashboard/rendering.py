@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from prosperstack_destination import __version__
 from prosperstack_destination.admin.labels import ago, brief, span
+from prosperstack_destination.background import cancel
 from prosperstack_destination.clock import utc
 from prosperstack_destination.dashboard.static_files import Assets
 
@@ -48,8 +49,7 @@ class Templates:
     async def close(self) -> None:
         """Cancel the compilation. Safe to repeat."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])
 
 
 class Renderer:

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import AccountMapping, begin_day, build, load, mapping_input
+from prosperstack_destination.background import cancel
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError, StoreUnavailable, UnreadableMapping
 from prosperstack_destination.facts import facts_of, without_facts
@@ -100,8 +101,7 @@ class Remapper:
     async def stop(self) -> None:
         """Stop; the next process repeats an unfinished page."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])
 
     def wake(self) -> None:
         """Check now for accounts to remap, also those that failed: their mapping may have changed."""

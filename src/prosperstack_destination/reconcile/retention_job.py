@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from prosperstack_destination.background import run_forever
+from prosperstack_destination.background import cancel, run_forever
 from prosperstack_destination.clock import DAY, Clock
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.store import account_stats, retention, rollups
@@ -61,9 +61,7 @@ class RetentionJob:
 
     async def stop(self) -> None:
         """Stop; a later run does the rest."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     async def _repeat(self, work: Callable[[], Awaitable[int]], seconds: float) -> None:
         while True:

@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 from sqlalchemy import Connection, text
 
+from prosperstack_destination.background import cancel
 from prosperstack_destination.errors import StoreUnavailable
 from prosperstack_destination.store.database import Database, backend_of, parse_database_url
 from prosperstack_destination.store.postgres import CONNECT_SECONDS
@@ -50,9 +51,7 @@ class PgNotifier:
 
     async def stop(self) -> None:
         """Stop. Polling finds changes that were not sent."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     def notify(self, account_ids: Iterable[str]) -> None:
         """Send these accounts soon."""

@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from prosperstack_destination.background import cancel
 from prosperstack_destination.errors import ConfigurationError
 from prosperstack_destination.store.files import (
     FileWatch,
@@ -76,8 +77,7 @@ class Sqlite:
     async def close(self) -> None:
         """Finish running transactions, empty the log after an erasure, and close the file."""
         if self._scrubbing is not None:
-            self._scrubbing.cancel()
-            await asyncio.gather(self._scrubbing, return_exceptions=True)
+            await cancel([self._scrubbing])
         if self._unscrubbed:
             await asyncio.get_running_loop().run_in_executor(self._write_thread, self._scrub)
         for threads in (self._write_thread, self._read_threads):
