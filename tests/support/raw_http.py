@@ -58,8 +58,9 @@ async def serving(app: ASGIApp, **limits: float) -> AsyncIterator[Callable[[], "
     listening = socket.create_server(("127.0.0.1", 0))
     config = configuration(app, Limits(**given))  # type: ignore[arg-type] # the number of connections is whole
     config.lifespan = "off"
+    config.load()
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listening]))
+    server.lifespan = config.lifespan_class(config)
     opened: list[asyncio.StreamWriter] = []
 
     async def connect() -> Client:
@@ -67,16 +68,14 @@ async def serving(app: ASGIApp, **limits: float) -> AsyncIterator[Callable[[], "
         opened.append(writer)
         return Client(reader, writer)
 
+    await server.startup(sockets=[listening])  # `serve` looks for the end of a test every 0.1 s only
     try:
-        while not server.started:  # noqa: ASYNC110 -- uvicorn has no event for it
-            await asyncio.sleep(0.01)
         yield lambda: asyncio.ensure_future(connect())
     finally:
         for writer in opened:
             writer.transport.abort()  # the server may never read what waits
         await asyncio.gather(*(writer.wait_closed() for writer in opened), return_exceptions=True)
-        server.should_exit = True
-        await task
+        await server.shutdown(sockets=[listening])
 
 
 def post(path: str, body: bytes = b"", headers: str = "") -> bytes:
