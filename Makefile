@@ -64,7 +64,7 @@ chaos-short: $(READY) ## Test kills, freezes and failures, two or three of each
 	$(BIN)/python -m pytest tests/chaos
 
 chaos: $(READY) ## Test kills, freezes and failures at length (about 15 minutes)
-	CHAOS=full $(BIN)/python -m pytest tests/chaos
+	CHAOS=full $(BIN)/python -m pytest --timeout=3600 tests/chaos
 
 hostile: $(READY) ## Test hostile input and large arrays at length
 	HOSTILE=full $(BIN)/python -m pytest --timeout=7200 tests/test_hostile_input.py tests/test_large_arrays.py
