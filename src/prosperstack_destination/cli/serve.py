@@ -15,7 +15,6 @@ import httpx
 import typer
 
 from prosperstack_destination import __version__, logs, serving_record
-from prosperstack_destination.app import create_app
 from prosperstack_destination.cli import output
 from prosperstack_destination.cli.session import SANDBOX_KEY, SANDBOX_PORT
 from prosperstack_destination.errors import ConfigurationError
@@ -103,6 +102,8 @@ def sandbox(
 
 
 def _serve(settings: Settings, *, sandbox: str | None) -> None:
+    from prosperstack_destination.app import create_app  # here, because `sandbox` needs none of it
+
     application = create_app(settings)
     listening = listen(settings.host, settings.port)
     port = listening.getsockname()[1]
