@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -20,6 +20,8 @@ from prosperstack_destination.mapping.rules import NO_RULES, SUBSCRIPTION, Rules
 __all__ = ["CompiledMapping", "DesiredValue", "MappingProblem", "MatchedBy", "Projection", "project"]
 
 _NO_CATALOG: Final = Catalog()
+#: Runner of mappings without rules, which is never used.
+_NO_RUNNER: Final = ExpressionRunner(dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class CompiledMapping:
         #: Facts that rules read: see `facts`.
         self.facts = frozenset(name for rule in compiled.values() for name in rule.facts)
         self._context = context
+        self._has_rules = bool(compiled)
         self._exact = {name for prop in catalog for name in (prop.key, prop.name)}
         self._automatic_names = rules.forgiving_names
         by_name = (name for step in self.steps if step.rule is None for name in (step.target.key, step.target.name))
@@ -129,9 +132,9 @@ class CompiledMapping:
         traits = profile.traits
         problems: list[MappingProblem] = []
         desired: dict[str, DesiredValue] = {}
-        runner = ExpressionRunner(
-            lambda: self._input(profile), functions=lambda: replace(self._context, now=profile.now)
-        )
+        runner = _NO_RUNNER
+        if self._has_rules:
+            runner = ExpressionRunner(lambda: self._input(profile), functions=lambda: self._functions(profile))
         normalized: Mapping[str, str] | None = None
         for step in self.steps:
             target = step.target
@@ -167,8 +170,11 @@ class CompiledMapping:
         """Return the input of expressions."""
         context = profile.context(self.audiences)
         if self.is_of_the_day and profile.now is not None:
-            context["now"] = replace(self._context, now=profile.now).today.isoformat()
+            context["now"] = self._functions(profile).today.isoformat()
         return context
+
+    def _functions(self, profile: MappingInput) -> FunctionContext:
+        return FunctionContext(profile.now, self._context.zone, self._context.secret)
 
     def _normalized(self, traits: Iterable[str]) -> dict[str, str]:
         """Return the traits by normalized name, without those that match a property exactly.

@@ -85,6 +85,8 @@ class CompiledRule:
         expressions = (self.when, *(source.expression for source in self.sources))
         #: Whether the value depends on the day.
         self.is_of_the_day = any(each is not None and each.is_of_the_day for each in expressions)
+        #: The rule reads only what some sources sent.
+        self._is_partial = rule.sources is not None
         self._steps: list[tuple[str, Step]] = [
             (transform.name, transform.step(context)) for transform in rule.clean
         ]
@@ -101,10 +103,10 @@ class CompiledRule:
         try:
             if self.when is not None and not runner.is_true(self.when):
                 return NO_VALUE
-            if self.rule.sources is not None:
+            if self._is_partial:
                 traits = self._said(profile)
             for source in self.sources:
-                raw = source.read(traits, runner, partial=self.rule.sources is not None)
+                raw = source.read(traits, runner, partial=self._is_partial)
                 value = _blank_to_none(raw)
                 if value is not None and self._steps:
                     value = _blank_to_none(self._transformed(value))
