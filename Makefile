@@ -12,7 +12,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-delivery bench-mapping bench-connector bench-replicas bench-dashboard bench-size bench-sizing manifests docs docs-site lock upgrade clean
+.PHONY: help setup run test coverage test-whole test-deploy newest chaos-short chaos hostile lint format bench bench-sync bench-delivery bench-checkpoints bench-mapping bench-connector bench-replicas bench-dashboard bench-size bench-sizing manifests docs docs-site lock upgrade clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -90,6 +90,9 @@ bench-sync: $(READY) ## Measure the use of ProsperStack's requests, in virtual t
 
 bench-delivery: $(READY) ## Measure updates a second, their CPU time, and the use of many budgets
 	PYTHONPATH=tests $(BIN)/python -m bench.delivery
+
+bench-checkpoints: $(READY) ## Measure checkpoints with a million profiles on SQLite, by variant (on a machine at rest)
+	PYTHONPATH=tests $(BIN)/python -m bench.checkpoints
 
 bench-mapping: $(READY) ## Measure mapped profiles a second
 	$(BIN)/python -m bench.projecting

@@ -32,7 +32,7 @@ from prosperstack_destination.store.queue import QueueSizes
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.subscription_states import SubscriptionState
 from support.clocks import NEW_YEAR
-from support.intake import ACCOUNT, identify, pseudonym, stored, take
+from support.intake import ACCOUNT, apply_values, identify, pseudonym, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -181,7 +181,7 @@ async def test_replay_queues_a_lookup_in_the_bulk_lane(database: Database, accou
         subscribers.replace_for_email(
             connection, ACCOUNT, ANN, [SubscriberSnapshot("subr_1", ANN, {"plan": "x"})], NEW_YEAR
         )
-        subscribers.mark_applied(connection, ACCOUNT, "subr_1", {"plan": "x"}, observed=None, now=NEW_YEAR)
+        apply_values(connection, ACCOUNT, "subr_1", {"plan": "x"}, observed=None, now=NEW_YEAR)
         return profile
 
     ann = await database.write(in_sync)

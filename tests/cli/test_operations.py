@@ -32,7 +32,7 @@ from prosperstack_destination.store.segment_connections import Region, StoredTok
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import directories
 from support.clocks import NEW_YEAR
-from support.intake import identify, stored, take
+from support.intake import apply_values, identify, stored, take
 
 ANN = "ann@example.com"
 
@@ -229,7 +229,7 @@ def test_replay_clears_applied_values(commands: Commands) -> None:
         subscribers.replace_for_email(
             connection, commands.account_id, ANN, [SubscriberSnapshot("subr_1", ANN, {})], 1
         )
-        subscribers.mark_applied(connection, commands.account_id, "subr_1", {"logins": 1}, observed=None, now=1)
+        apply_values(connection, commands.account_id, "subr_1", {"logins": 1}, observed=None, now=1)
 
     commands.write(work)
     commands.run("replay", "--email", ANN, "--yes")

@@ -16,7 +16,7 @@ from prosperstack_destination.store.subscribers import SubscriberSnapshot, reque
 from prosperstack_destination.store.tables import subscribers
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
-from support.intake import ACCOUNT, identify, stored, take
+from support.intake import ACCOUNT, apply_values, identify, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -90,9 +90,7 @@ async def test_unconfirmed_subscriber_is_looked_up_again(database: Database) -> 
     await database.write(
         subscriber_rows.replace_for_email, ACCOUNT, "a@b.c", [SubscriberSnapshot("subr_1", "a@b.c", {})], NEW_YEAR
     )
-    await database.write(
-        subscriber_rows.mark_applied, ACCOUNT, "subr_1", {"plan": "pro"}, observed={"plan": "pro"}, now=NEW_YEAR
-    )
+    await database.write(apply_values, ACCOUNT, "subr_1", {"plan": "pro"}, observed={"plan": "pro"}, now=NEW_YEAR)
     in_flight = await database.read(stored)
     await database.write(profiles.settle, in_flight, Status.IN_SYNC)
 

@@ -10,7 +10,7 @@ from prosperstack_destination.store.models import Status
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
-from support.intake import ACCOUNT, identify, stored, take
+from support.intake import ACCOUNT, apply_values, identify, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +86,7 @@ async def test_known_subscriber_changes_nothing(database: Database) -> None:
     await database.write(open_account)
     await page(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "pro"}))
     await database.write(take, identify(plan="pro"))
-    await database.write(subscribers.mark_applied, ACCOUNT, "s1", {"plan": "pro"}, observed=None, now=NOW)
+    await database.write(apply_values, ACCOUNT, "s1", {"plan": "pro"}, observed=None, now=NOW)
     await database.write(profiles.settle, await database.read(stored), Status.IN_SYNC)
 
     await page(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "pro"}), at=NOW + MINUTE)

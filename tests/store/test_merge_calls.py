@@ -29,7 +29,7 @@ from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import held, identities, metadata
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
-from support.intake import ACCOUNT, identify, outcomes, pseudonym, stored, take
+from support.intake import ACCOUNT, apply_values, identify, outcomes, pseudonym, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -186,9 +186,7 @@ async def erasable(store: Database) -> None:
     await store.write(
         subscribers.replace_for_email, ACCOUNT, "a@b.c", [SubscriberSnapshot("subr_1", "a@b.c", {})], NOW
     )
-    await store.write(
-        subscribers.mark_applied, ACCOUNT, "subr_1", {"plan": "pro", "seats": 1}, observed=None, now=NOW
-    )
+    await store.write(apply_values, ACCOUNT, "subr_1", {"plan": "pro", "seats": 1}, observed=None, now=NOW)
 
 
 async def test_deletion_erases_the_person(store: Database) -> None:

@@ -14,7 +14,7 @@ from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from prosperstack_destination.store.tables import audit, identities, subscribers
 from support.accounts import open_account
 from support.clocks import NEW_YEAR, SetClock
-from support.intake import ACCOUNT, identify, stored, take
+from support.intake import ACCOUNT, apply_values, identify, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -51,9 +51,7 @@ async def test_inactive_profiles_are_deleted(
         await database.write(
             subscriber_rows.replace_for_email, ACCOUNT, email, [SubscriberSnapshot(f"s{email}", email, {})], NOW
         )
-        await database.write(
-            subscriber_rows.mark_applied, ACCOUNT, f"s{email}", {"plan": "pro"}, observed=None, now=NOW
-        )
+        await database.write(apply_values, ACCOUNT, f"s{email}", {"plan": "pro"}, observed=None, now=NOW)
         if email != "9@b.c":
             await settled(database, email)
     clock.advance(20 * 86_400)

@@ -3,7 +3,7 @@
 import pytest
 
 from prosperstack_destination.clock import HOUR, MINUTE
-from prosperstack_destination.store import accounts, listing_state, profiles, queue, subscribers
+from prosperstack_destination.store import accounts, listing_state, profiles, queue
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.listing_state import FRESH_FOR, SWEEP_AFTER, Sweep
 from prosperstack_destination.store.models import Status
@@ -11,7 +11,7 @@ from prosperstack_destination.store.queue import MAX_REFRESHES
 from prosperstack_destination.store.subscribers import SubscriberSnapshot
 from support.accounts import open_account
 from support.clocks import NEW_YEAR
-from support.intake import ACCOUNT, identify, stored, take
+from support.intake import ACCOUNT, apply_values, identify, stored, take
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +80,7 @@ async def test_sweep_keeps_recent_observations(database: Database) -> None:
     """A page that an update overtook does not undo its observation."""
     await list_all(database, SubscriberSnapshot("s1", "a@b.c", {"plan": "free"}))
     await database.write(
-        subscribers.mark_applied, ACCOUNT, "s1", {"plan": "pro"}, observed={"plan": "pro"}, now=DUE - FRESH_FOR + 1
+        apply_values, ACCOUNT, "s1", {"plan": "pro"}, observed={"plan": "pro"}, now=DUE - FRESH_FOR + 1
     )
     old = SubscriberSnapshot("s1", "a@b.c", {"plan": "free"})
 

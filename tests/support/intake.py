@@ -1,14 +1,15 @@
 """Taking calls in, as the service does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from pydantic import JsonValue
 from sqlalchemy import Connection, update
 
-from prosperstack_destination.store import profiles, tables
+from prosperstack_destination.store import profiles, subscribers, tables
 from prosperstack_destination.store.merge_calls import CommitResult, ingest_calls
 from prosperstack_destination.store.models import Call, CallSource, Identify, Profile, Status
+from prosperstack_destination.store.subscribers import AppliedValues
 from support.clocks import NEW_YEAR
 
 ACCOUNT = "acct_1"
@@ -45,6 +46,19 @@ def stored(connection: Connection, email: str = "a@b.c", account: str = ACCOUNT)
     profile = profiles.find(connection, account, email)
     assert profile is not None
     return profile
+
+
+def apply_values(
+    connection: Connection,
+    account_id: str,
+    subscriber_id: str,
+    values: Mapping[str, JsonValue],
+    *,
+    observed: Mapping[str, JsonValue] | None,
+    now: int,
+) -> None:
+    """A unit of work: record applied values of one subscriber."""
+    subscribers.mark_all_applied(connection, [AppliedValues(account_id, subscriber_id, values, observed, now)])
 
 
 def settle_all(connection: Connection) -> None:

@@ -125,8 +125,7 @@ def store_deliveries(
         LeaseLost(leases.LOST)
         if each.profile.account_id in lost
         else DeliveryResult(
-            settled=each.profile.id in settled,
-            moved=each.moved_to is not None and each.profile.id in current,
+            settled=each.profile.id in settled, moved=each.moved_to is not None and each.profile.id in current
         )
         for each in deliveries
     ]

@@ -8,7 +8,7 @@ subscriber wrongly reported as missing, a wrong clock, a change that did not cou
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -30,7 +30,6 @@ MAX_REFRESH_INTERVAL: Final = 1 * HOUR
 SWEEP_AFTER: Final = 1 * DAY
 
 _OF_ACCOUNT: Final = directories.c.account_id == bindparam("of_account")
-_SELECT = BulkSelect(directories, ["account_id"], [column.name for column in directories.columns])
 _COUNT_LOOKUP: Final = update(directories).where(_OF_ACCOUNT).values(lookups=directories.c.lookups + 1)
 _COUNT_WRITES = BulkStatement(
     directories,
@@ -92,6 +91,7 @@ class ListingState:
 
 
 NEVER_LISTED: Final = ListingState()
+_SELECT = BulkSelect(directories, ["account_id"], ["account_id", *(field.name for field in fields(ListingState))])
 
 
 def read(connection: Connection, account_id: str) -> ListingState:
@@ -102,7 +102,7 @@ def read(connection: Connection, account_id: str) -> ListingState:
 def read_all(connection: Connection, account_ids: Iterable[str]) -> dict[str, ListingState]:
     """Return the progress of accounts, without those that were never listed."""
     rows = _SELECT.rows(connection, [(account_id,) for account_id in account_ids])
-    return {row.account_id: _listing_state(row) for row in rows}
+    return {account_id: ListingState(*values) for account_id, *values in rows}
 
 
 def begin(connection: Connection, account_id: str, now: int) -> ListingState:
@@ -177,29 +177,6 @@ def _set(connection: Connection, account_id: str, values: dict[str, Any]) -> Non
     changed = update(directories).where(directories.c.account_id == account_id).values(values)
     if not connection.execute(changed).rowcount:
         connection.execute(insert(directories).values(account_id=account_id, **values))
-
-
-def _listing_state(row: Any) -> ListingState:
-    return ListingState(
-        as_of=row.as_of,
-        watermark=row.watermark,
-        size=row.size,
-        began_at=row.began_at,
-        began_there=row.began_there,
-        since=row.since,
-        cursor=row.cursor,
-        pages=row.pages,
-        news=row.news,
-        found=row.found,
-        lookups=row.lookups,
-        writes=row.writes,
-        refresh_at=row.refresh_at,
-        quiet=row.quiet,
-        swept_at=row.swept_at,
-        sweep_began_at=row.sweep_began_at,
-        sweep_cursor=row.sweep_cursor,
-        sweep_at=row.sweep_at,
-    )
 
 
 #: Age below which an observation is kept, in microseconds: it may be newer than the sweep's page.

@@ -20,6 +20,7 @@ from sqlalchemy.pool import QueuePool
 
 from prosperstack_destination.background import cancel
 from prosperstack_destination.errors import ConfigurationError
+from prosperstack_destination.store.checkpoint_slices import CheckpointSlices
 from prosperstack_destination.store.files import (
     FileWatch,
     make_private_file,
@@ -32,7 +33,8 @@ T = TypeVar("T")
 
 #: Durability level: a commit is on disk before 202 is returned; docs/explanation/promises.md says why not NORMAL.
 SYNCHRONOUS: Final = "FULL"
-#: Size at which the write-ahead log is checkpointed, in pages of 4 KB: up to 64 MB next to the database.
+#: Size at which the writer checkpoints the log and starts it over, in pages of 4 KB: up to 64 MB next to the
+#: database. By then most of it was checkpointed in slices.
 CHECKPOINT_PAGES: Final = 16_384
 #: Page cache of a connection, in KB.
 CACHE_KB: Final = 16_384
@@ -56,6 +58,7 @@ class Sqlite:
         self._writer = _engine(url, self._files, connections=1)
         self._reader = _engine(url, self._files, connections=READERS)
         self._glancer = _engine(url, self._files, connections=1, lock_wait=0.0)
+        self._slices = CheckpointSlices(_engine(url, self._files, connections=1, lock_wait=0.0))
         self._write_thread = ThreadPoolExecutor(1, "database-write")
         #: The writer's connection. It is kept open, since fetching it from the pool takes 20 us.
         self._writing: Connection | None = None
@@ -78,6 +81,7 @@ class Sqlite:
         """Finish running transactions, empty the log after an erasure, and close the file."""
         if self._scrubbing is not None:
             await cancel([self._scrubbing])
+        await self._slices.close()
         if self._unscrubbed:
             await asyncio.get_running_loop().run_in_executor(self._write_thread, self._scrub)
         for threads in (self._write_thread, self._read_threads):
@@ -94,6 +98,7 @@ class Sqlite:
             loop = asyncio.get_running_loop()
             if writing:
                 result = await loop.run_in_executor(self._write_thread, self._write, work, time.monotonic())
+                self._slices.start_if_large()
                 if self._unscrubbed and (self._scrubbing is None or self._scrubbing.done()):
                     self._scrubbing = asyncio.create_task(self._scrub_until_done(), name="scrub")
                 return result

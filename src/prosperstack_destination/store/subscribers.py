@@ -216,19 +216,6 @@ def mark_all_applied(connection: Connection, applied: Sequence[AppliedValues]) -
     )
 
 
-def mark_applied(
-    connection: Connection,
-    account_id: str,
-    subscriber_id: str,
-    applied: Mapping[str, JsonValue],
-    *,
-    observed: Mapping[str, JsonValue] | None,
-    now: int,
-) -> None:
-    """Record applied values of one subscriber: see `mark_all_applied`."""
-    mark_all_applied(connection, [AppliedValues(account_id, subscriber_id, applied, observed, now)])
-
-
 def mark_unconfirmed(connection: Connection, account_id: str, sent: Mapping[str, Collection[str] | None]) -> None:
     """Record that properties are about to be sent, or that the result of sending them is unknown.
 
