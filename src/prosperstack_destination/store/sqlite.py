@@ -34,7 +34,7 @@ T = TypeVar("T")
 #: Durability level: a commit is on disk before 202 is returned; docs/explanation/promises.md says why not NORMAL.
 SYNCHRONOUS: Final = "FULL"
 #: Size at which the writer checkpoints the log and starts it over, in pages of 4 KB: up to 64 MB next to the
-#: database. By then most of it was checkpointed in slices.
+#: database. Most of it was checkpointed in slices before.
 CHECKPOINT_PAGES: Final = 16_384
 #: Page cache of a connection, in KB.
 CACHE_KB: Final = 16_384
