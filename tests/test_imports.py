@@ -22,22 +22,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "background": {"errors"},
-    "forwarded": set(),
+    "proxy_headers": set(),
     "caches": {"background", "clock", "errors"},
-    "storable": set(),
-    "facts": set(),
+    "storable_text": set(),
+    "call_facts": set(),
     "aiohttp_transport": set(),
-    "http_client": {"__init__", "aiohttp_transport", "storable"},
-    "emails": {"storable"},
+    "http_client": {"__init__", "aiohttp_transport", "storable_text"},
+    "emails": {"storable_text"},
     # The pure middle and the edges that it does not know.
-    "mapping": {"facts", "storable", "errors"},
-    "store": {"facts", "storable", "errors", "clock", "background"},
-    "prosperstack": {"storable", "http_client", "errors", "clock"},
+    "mapping": {"call_facts", "storable_text", "errors"},
+    "store": {"call_facts", "storable_text", "errors", "clock", "background"},
+    "prosperstack": {"storable_text", "http_client", "errors", "clock"},
     "http_responses": {"http_client", "errors", "store"},
     "account_mapping": {"errors", "clock", "mapping", "store", "prosperstack"},
-    "auth": {"caches", "errors", "clock", "forwarded", "mapping", "store", "prosperstack", "account_mapping"},
+    "auth": {"caches", "errors", "clock", "proxy_headers", "mapping", "store", "prosperstack", "account_mapping"},
     "reconcile": {
-        "facts",
+        "call_facts",
         "errors",
         "clock",
         "emails",
@@ -48,49 +48,59 @@ MAY_IMPORT: dict[str, set[str]] = {
         "account_mapping",
     },
     "ingest": {
-        *("storable", "errors", "clock", "emails", "forwarded", "logs", "mapping", "store", "auth"),
+        *("storable_text", "errors", "clock", "emails", "proxy_headers", "logs", "mapping", "store", "auth"),
         *("http_responses", "account_mapping"),
     },
     "cancel_flow": {
-        *("caches", "storable", "errors", "clock", "emails", "background", "mapping", "store", "auth"),
+        *("caches", "storable_text", "errors", "clock", "emails", "background", "mapping", "store", "auth"),
         *("ingest", "account_mapping", "http_responses"),
     },
     "observability": {
-        *("storable", "__init__", "errors", "clock", "background", "logs", "store"),
+        *("storable_text", "__init__", "errors", "clock", "background", "logs", "store"),
     },
     "health": {"background", "errors", "store"},
-    "middleware": {"http_responses", "logs", "storable", "observability"},
-    "segment_api": {"caches", "storable", "http_client", "errors", "clock", "store", "auth"},
+    "middleware": {"http_responses", "logs", "storable_text", "observability"},
+    "segment_api": {"caches", "storable_text", "http_client", "errors", "clock", "store", "auth"},
     "admin": {
         *("caches", "errors", "clock", "emails", "mapping", "store", "prosperstack", "auth", "reconcile", "ingest"),
-        *("segment_api", "account_mapping", "background", "forwarded", "http_client"),
+        *("segment_api", "account_mapping", "background", "proxy_headers", "http_client"),
     },
     "file_import": {
-        *("storable", "errors", "clock", "mapping", "store", "prosperstack", "reconcile", "ingest"),
+        *("storable_text", "errors", "clock", "mapping", "store", "prosperstack", "reconcile", "ingest"),
         "account_mapping",
     },
     # The faces: `admin` is their door, and of the parts behind it they know values (`VALUES_OF`).
-    "api": {"admin", "background", "clock", "errors", "http_client", "http_responses", "storable"},
+    "api": {"admin", "background", "clock", "errors", "http_client", "http_responses", "storable_text"},
     "dashboard": {
-        *("__init__", "admin", "background", "caches", "clock", "errors", "forwarded", "http_client"),
-        *("http_responses", "storable"),
+        *("__init__", "admin", "background", "caches", "clock", "errors", "proxy_headers", "http_client"),
+        *("http_responses", "storable_text"),
     },
     "api_docs": {"dashboard"},
     # The composition root.
     "settings": {"errors", "auth"},
     "logs": {"settings"},
-    "vault": {"errors", "settings", "store", "auth"},
-    "parts": {
+    "settings_vault": {"errors", "settings", "store", "auth"},
+    "components": {
         *("clock", "settings", "store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow"),
         *("observability", "admin", "dashboard"),
     },
     "bootstrap": {
-        *("parts", "caches", "__init__", "errors", "clock", "settings", "vault"),
+        *("components", "caches", "__init__", "errors", "clock", "settings", "settings_vault"),
         *("store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow", "observability"),
         *("admin", "segment_api", "dashboard", "account_mapping", "http_client"),
     },
     "lifecycle": {
-        *("__init__", "account_mapping", "admin", "auth", "background", "parts", "clock", "errors", "settings"),
+        *(
+            "__init__",
+            "account_mapping",
+            "admin",
+            "auth",
+            "background",
+            "components",
+            "clock",
+            "errors",
+            "settings",
+        ),
         "store",
     },
     "http_framing": set(),
@@ -98,7 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": {"errors", "connection_guard"},
     "app": {
         *("__init__", "errors", "clock", "settings", "logs"),
-        *("health", "middleware", "http_responses", "bootstrap", "parts", "lifecycle"),
+        *("health", "middleware", "http_responses", "bootstrap", "components", "lifecycle"),
         *("ingest", "api", "api_docs", "cancel_flow", "observability", "dashboard"),
     },
     "serving_record": {"errors", "server", "settings", "store"},
@@ -106,7 +116,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": set(),
     "cli": {
         *("__init__", "admin", "app", "clock", "errors", "file_import", "http_client", "logs", "prosperstack"),
-        *("sandbox", "server", "serving_record", "settings", "vault"),
+        *("sandbox", "server", "serving_record", "settings", "settings_vault"),
     },
     "__main__": {"cli"},
 }
@@ -114,7 +124,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: Parts behind `admin`, of which a face may import values, but neither functions nor services.
 VALUES_OF = {"account_mapping", "auth", "ingest", "mapping", "reconcile", "segment_api", "store"}
 FACES = {"api", "dashboard", "cli"}
-#: What else a face may import of them: the format of the mapping file, and the type of what `vault` returns.
+#: What else a face may import of them: the format of the mapping file, and the type that `settings_vault` returns.
 ALSO = {
     "mapping.mapping_file.json_schema",
     "mapping.mapping_file.read_mapping",
@@ -127,7 +137,7 @@ CONFINED = {
     "asyncpg": {"store"},
     "sqlalchemy": {
         *("store", "auth", "account_mapping", "reconcile", "ingest", "cancel_flow", "observability"),
-        *("vault", "health", "admin", "segment_api", "file_import"),
+        *("settings_vault", "health", "admin", "segment_api", "file_import"),
     },
     "alembic": {"store"},
     "httpx": {
@@ -136,14 +146,14 @@ CONFINED = {
         "http_client",
         "aiohttp_transport",
         "bootstrap",
-        "parts",
+        "components",
         "app",
         "cli",
     },
     "aiohttp": {"aiohttp_transport"},
     "fastapi": {"app", "health", "api", "observability", "sandbox"},
     "starlette": {
-        *("ingest", "cancel_flow", "app", "health", "middleware", "forwarded", "server"),
+        *("ingest", "cancel_flow", "app", "health", "middleware", "proxy_headers", "server"),
         *("connection_guard", "http_responses"),
         *("api", "api_docs", "dashboard", "observability", "sandbox"),
     },

@@ -22,6 +22,7 @@ from prosperstack_destination.api_docs.page import docs_routes
 from prosperstack_destination.bootstrap import build_services
 from prosperstack_destination.cancel_flow.endpoint import describe_connector
 from prosperstack_destination.clock import Clock, system_clock
+from prosperstack_destination.components import CancelFlow, Ingest, Services
 from prosperstack_destination.dashboard.routes import dashboard_routes
 from prosperstack_destination.errors import DestinationError
 from prosperstack_destination.health import create_health_router
@@ -33,7 +34,6 @@ from prosperstack_destination.lifecycle import running
 from prosperstack_destination.logs import traceback_without_values
 from prosperstack_destination.middleware import AdminPortMiddleware, BodyDeadline, RequestContextMiddleware
 from prosperstack_destination.observability.metrics import metrics_router
-from prosperstack_destination.parts import CancelFlow, Ingest, Services
 from prosperstack_destination.settings import Role, Settings, read_settings, reveal
 
 log = structlog.get_logger(__name__)

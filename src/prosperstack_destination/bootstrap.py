@@ -13,7 +13,7 @@ import httpx
 
 from prosperstack_destination.account_mapping import reads_of, refresh_catalog
 from prosperstack_destination.admin.actions import ReplayJobs
-from prosperstack_destination.admin.cache import CoverageCache
+from prosperstack_destination.admin.coverage_cache import CoverageCache
 from prosperstack_destination.admin.services import (
     AdminServices,
     load_backlogs,
@@ -31,6 +31,17 @@ from prosperstack_destination.cancel_flow.lookup import PropertyLookup, TokenCac
 from prosperstack_destination.cancel_flow.payloads import ResponseFormat
 from prosperstack_destination.cancel_flow.priority_writer import PriorityWriter
 from prosperstack_destination.clock import Clock, monotonic_us
+from prosperstack_destination.components import (
+    Auth,
+    CancelFlow,
+    Dashboard,
+    Foundation,
+    Ingest,
+    Observability,
+    ProsperStackClients,
+    Reconciliation,
+    Services,
+)
 from prosperstack_destination.dashboard.rendering import Templates
 from prosperstack_destination.dashboard.sse import LiveUpdates
 from prosperstack_destination.http_client import create_http_client
@@ -44,22 +55,12 @@ from prosperstack_destination.observability.event_writer import EventWriter
 from prosperstack_destination.observability.metrics import AccountGauges, Metrics
 from prosperstack_destination.observability.telemetry import CallSampler, Telemetry
 from prosperstack_destination.observability.tracing import start_otlp_export
-from prosperstack_destination.parts import (
-    Auth,
-    CancelFlow,
-    Dashboard,
-    Foundation,
-    Ingest,
-    Observability,
-    ProsperStackClients,
-    Reconciliation,
-    Services,
-)
 from prosperstack_destination.reconcile.reconciler import Reconciler
 from prosperstack_destination.reconcile.remap import Remapper
 from prosperstack_destination.reconcile.retention_job import RetentionJob, RetentionPolicy
 from prosperstack_destination.segment_api.connections import WorkspaceService
 from prosperstack_destination.settings import Role, Settings
+from prosperstack_destination.settings_vault import vault_from_settings
 from prosperstack_destination.store import recent_calls
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
@@ -68,7 +69,6 @@ from prosperstack_destination.store.group_commit import GroupCommit
 from prosperstack_destination.store.merge_calls import CommitResult, ingest
 from prosperstack_destination.store.models import Call, Identify
 from prosperstack_destination.store.notify import PgNotifier
-from prosperstack_destination.vault import vault_from_settings
 
 #: Longest transaction of a request of Segment, in seconds: a held lock is waited for a little shorter.
 ANSWER_SECONDS: Final = 3.5

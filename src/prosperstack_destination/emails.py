@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from prosperstack_destination.storable import REPLACEMENT
+from prosperstack_destination.storable_text import REPLACEMENT
 
 #: The longest email (RFC 5321), in characters.
 MAX_EMAIL: Final = 254

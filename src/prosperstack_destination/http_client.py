@@ -17,7 +17,7 @@ import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from prosperstack_destination import __version__
-from prosperstack_destination.storable import storable_json
+from prosperstack_destination.storable_text import storable_json
 
 #: Time limit for a connect, and for each wait for bytes, in seconds.
 HTTP_TIMEOUT_SECONDS: Final = 10.0

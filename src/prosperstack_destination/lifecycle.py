@@ -12,8 +12,8 @@ from prosperstack_destination.admin.services import ALL_ACCOUNTS, AdminServices
 from prosperstack_destination.auth.operators import load_or_create_password, load_password
 from prosperstack_destination.auth.vault import load_pseudonym_key
 from prosperstack_destination.background import cancel, run_forever
+from prosperstack_destination.components import Services
 from prosperstack_destination.errors import StoreUnavailable
-from prosperstack_destination.parts import Services
 from prosperstack_destination.settings import Role, reveal
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ async def _open(services: Services, stack: AsyncExitStack) -> None:
     password = await database.read(load_password, vault, configured)
     if password is None:
         password = await database.write(load_or_create_password, vault, configured)
-    services.dashboard.sessions.use(password)
+    services.dashboard.sessions.set_password(password)
     await services.auth.accounts.sync_from_settings(
         reveal(settings.prosperstack_api_key), [key.get_secret_value() for key in settings.segment_keys]
     )

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from prosperstack_destination.http_responses import json_message, with_security_headers
 from prosperstack_destination.logs import bind_request
 from prosperstack_destination.observability.tracing import SpanRecorder, trace_fields
-from prosperstack_destination.storable import REPLACEMENT, storable_text
+from prosperstack_destination.storable_text import REPLACEMENT, storable_text
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.admin.cache import COVERAGE_TTL, MAX_SNAPSHOTS, CoverageCache, CoverageSnapshot
+from prosperstack_destination.admin.coverage_cache import (
+    COVERAGE_TTL,
+    MAX_SNAPSHOTS,
+    CoverageCache,
+    CoverageSnapshot,
+)
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database

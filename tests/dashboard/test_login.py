@@ -8,7 +8,13 @@ import httpx
 import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
-from prosperstack_destination.admin.sessions import FREE, FREE_TOTAL, MAX_WAIT, SESSION_TTL, LoginThrottle, Sessions
+from prosperstack_destination.admin.login_throttle import (
+    MAX_UNDELAYED,
+    MAX_UNDELAYED_TOTAL,
+    MAX_WAIT,
+    LoginThrottle,
+)
+from prosperstack_destination.admin.sessions import SESSION_TTL, Sessions
 from prosperstack_destination.auth.operators import load_or_create_password
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.errors import ConfigurationError, LoginFailed
@@ -44,7 +50,7 @@ async def test_login_leads_to_the_dashboard_only(stranger: httpx.AsyncClient, el
 
 async def test_wrong_password_is_refused_and_throttled(stranger: httpx.AsyncClient) -> None:
     """A wrong password is refused; after several, the right one is checked with a delay."""
-    for _ in range(FREE):
+    for _ in range(MAX_UNDELAYED):
         wrong = await stranger.post("/dashboard/login", data={"password": "guess"})
         assert (wrong.status_code, "set-cookie" in wrong.headers) == (403, False)
         assert "Wrong password." in wrong.text
@@ -128,7 +134,7 @@ async def test_session_ends_after_its_lifetime_or_another_password(sqlite: Datab
     """A session ends after its lifetime, and when the password changes."""
     clock = SetClock()
     sessions = Sessions(sqlite, clock)
-    sessions.use(await sqlite.write(load_or_create_password, VAULT, "first password"))
+    sessions.set_password(await sqlite.write(load_or_create_password, VAULT, "first password"))
     token = await sessions.log_in("first password", "here")
     assert await sessions.is_open(token)
 
@@ -136,7 +142,7 @@ async def test_session_ends_after_its_lifetime_or_another_password(sqlite: Datab
     assert not await sessions.is_open(token)
     clock.now -= 1
     assert await sessions.is_open(token)
-    sessions.use(await sqlite.write(load_or_create_password, VAULT, "second password"))
+    sessions.set_password(await sqlite.write(load_or_create_password, VAULT, "second password"))
     assert not await sessions.is_open(token)
 
 
@@ -148,8 +154,8 @@ async def test_guesses_of_a_network_are_delayed(sqlite: Database) -> None:
         waited.append(seconds)
 
     sessions = Sessions(sqlite, clock, ticks=lambda: clock() / 1_000_000, sleep=sleep)
-    sessions.use(await sqlite.write(load_or_create_password, VAULT, "the password"))
-    for _ in range(FREE + 3):
+    sessions.set_password(await sqlite.write(load_or_create_password, VAULT, "the password"))
+    for _ in range(MAX_UNDELAYED + 3):
         with pytest.raises(LoginFailed, match="Wrong password"):
             await sessions.log_in("a guess", "2001:db8::1")
     assert waited == [1.0, 2.0, 3.0]
@@ -166,11 +172,11 @@ def test_flood_of_guesses_is_refused() -> None:
     """A network waits at most ten seconds; many networks share turns, and a new one still gets its own."""
     now = [0.0]
     throttle = LoginThrottle(lambda: now[0])
-    for number in range(FREE_TOTAL):
+    for number in range(MAX_UNDELAYED_TOTAL):
         assert throttle.wait_for(f"10.0.0.{number}") == 0
         throttle.failed(f"10.0.0.{number}")
     assert throttle.wait_for("10.1.1.1") == pytest.approx(0.2)
-    for _ in range(FREE):
+    for _ in range(MAX_UNDELAYED):
         throttle.failed("10.2.2.2")
     waits = [throttle.wait_for("10.2.2.2") for _ in range(int(MAX_WAIT))]
     assert waits[-1] == MAX_WAIT
@@ -188,7 +194,7 @@ async def test_clients_behind_a_proxy_are_separate(tmp_path: Path) -> None:
         httpx.AsyncClient(transport=service.transport, base_url="http://service") as client,
     ):
         theirs = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7"}
-        for _ in range(FREE):
+        for _ in range(MAX_UNDELAYED):
             guess = await client.post("/dashboard/login", data={"password": "guess"}, headers=theirs)
             assert guess.status_code == 403
         mine = {"X-Forwarded-For": "203.0.113.7, 198.51.100.9"}

@@ -10,7 +10,7 @@ import pytest
 
 from dashboard.conftest import PASSWORD, Dashboard
 from prosperstack_destination.mapping.yaml_reader import read_yaml
-from prosperstack_destination.storable import REPLACEMENT
+from prosperstack_destination.storable_text import REPLACEMENT
 from prosperstack_destination.store.database import Database
 from support.intake import settle_all
 from support.service import running, settings

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
+from prosperstack_destination.call_facts import SOURCE_FACT, context_fact, source_trait_fact
 from prosperstack_destination.dashboard.rule_form import fields_of
-from prosperstack_destination.facts import SOURCE_FACT, context_fact, said_fact
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput
@@ -21,7 +21,7 @@ NOON = 1_798_718_400_000_000
 FACTS: dict[str, tuple[JsonValue, int]] = {
     context_fact(["campaign", "name"]): ("Spring sale", 1),
     context_fact(["locale"]): ("de-AT", 1),
-    said_fact("src_billing", "mrr"): (49, 2),
+    source_trait_fact("src_billing", "mrr"): (49, 2),
     SOURCE_FACT: ({"id": "src_web", "name": "analytics.js 2.1", "kind": "source"}, 1),
 }
 #: Task, lines of a rule, traits, key of the property, and its value.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from prosperstack_destination.reconcile.rejections import ELLIPSIS, MAX_LENGTH, redact
+from prosperstack_destination.reconcile.redaction import ELLIPSIS, MAX_LENGTH, redact
 
 SENT: dict[str, JsonValue] = {
     "plan": "Premium plus",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.reconcile.rejections import RejectionBisect
+from prosperstack_destination.reconcile.rejection_bisect import RejectionBisect
 
 
 @given(st.integers(1, 40), st.data())

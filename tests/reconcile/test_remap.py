@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, update
 
 from prosperstack_destination import account_mapping
 from prosperstack_destination.account_mapping import dump_catalog
-from prosperstack_destination.facts import context_fact
+from prosperstack_destination.call_facts import context_fact
 from prosperstack_destination.mapping.catalog import Catalog, Property, PropertyType
 from prosperstack_destination.mapping.rules import Rules
 from prosperstack_destination.reconcile.remap import Remapper

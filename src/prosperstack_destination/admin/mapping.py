@@ -18,8 +18,8 @@ from prosperstack_destination.account_mapping import (
     mapping_input,
     may_refresh,
 )
-from prosperstack_destination.admin.cache import CoverageSnapshot, snapshot_of
 from prosperstack_destination.admin.context import AdminContext
+from prosperstack_destination.admin.coverage_cache import CoverageSnapshot, snapshot_of
 from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import NotFoundError, ProblemsRise, ProsperStackError
 from prosperstack_destination.mapping.catalog import Property

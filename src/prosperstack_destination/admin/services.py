@@ -6,8 +6,8 @@ from typing import Final
 
 from prosperstack_destination.admin.accounts import find
 from prosperstack_destination.admin.actions import ReplayCost, ReplayJobs, replay_cost
-from prosperstack_destination.admin.cache import CoverageCache
 from prosperstack_destination.admin.context import AdminContext
+from prosperstack_destination.admin.coverage_cache import CoverageCache
 from prosperstack_destination.auth.operators import TokenAuthenticator
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.caches import SlowQueryCache

@@ -21,7 +21,7 @@ from prosperstack_destination.api.route import (
 from prosperstack_destination.errors import NotFoundError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.mapping.mapping_file import json_schema
-from prosperstack_destination.storable import MAX_INT32
+from prosperstack_destination.storable_text import MAX_INT32
 
 router = APIRouter(prefix="/api/accounts/{account_id}/mapping", tags=["mapping"], route_class=ApiRoute)
 schema_router = APIRouter(tags=["mapping"])

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, overload
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from prosperstack_destination.clock import utc
-from prosperstack_destination.storable import storable
+from prosperstack_destination.storable_text import storable
 
 _UNSTORABLE: Final = "Text must not contain the character U+0000 or half of a surrogate pair."
 

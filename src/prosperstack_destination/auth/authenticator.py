@@ -25,9 +25,9 @@ from prosperstack_destination.errors import (
     ProsperStackError,
     ProsperStackRateLimited,
 )
-from prosperstack_destination.forwarded import client_network
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
+from prosperstack_destination.proxy_headers import client_network
 from prosperstack_destination.store import accounts as rows
 from prosperstack_destination.store import credentials
 from prosperstack_destination.store.accounts import Account, AccountStatus

@@ -17,7 +17,7 @@ from prosperstack_destination.errors import InvalidCall
 from prosperstack_destination.ingest.documented_call import DOCUMENTED_EMAIL
 from prosperstack_destination.ingest.request_body import parse_object
 from prosperstack_destination.mapping.coercion import PropertyValue
-from prosperstack_destination.storable import REPLACEMENT
+from prosperstack_destination.storable_text import REPLACEMENT
 from prosperstack_destination.store.cancel_flows import PersonRef
 from prosperstack_destination.store.json_codec import dump
 

@@ -14,8 +14,8 @@ from prosperstack_destination.cli.session import Account, Author, Json, Yes
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import InvalidInput
 from prosperstack_destination.settings import read_settings
+from prosperstack_destination.settings_vault import vault_from_settings
 from prosperstack_destination.store.accounts import HoldUnknown, OnDelete
-from prosperstack_destination.vault import vault_from_settings
 
 app = typer.Typer()
 accounts_app = typer.Typer(help="Manage the ProsperStack accounts that receive updates.", no_args_is_help=True)

@@ -12,8 +12,8 @@ from prosperstack_destination.cli.session import Account, Author, Json, Name
 from prosperstack_destination.clock import system_clock
 from prosperstack_destination.errors import ConfigurationError, InvalidInput
 from prosperstack_destination.settings import read_settings
+from prosperstack_destination.settings_vault import vault_from_settings
 from prosperstack_destination.store.credentials import Credential, CredentialKind
-from prosperstack_destination.vault import vault_from_settings
 
 app = typer.Typer()
 keys_app = typer.Typer(help="Manage the keys that callers authenticate with.", no_args_is_help=True)

@@ -33,7 +33,7 @@ from prosperstack_destination.http_client import HTTP_TIMEOUT_SECONDS
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.serving_record import load, local_url, prosperstack_base_url
 from prosperstack_destination.settings import Settings, read_settings
-from prosperstack_destination.vault import vault_from_settings
+from prosperstack_destination.settings_vault import vault_from_settings
 
 app = typer.Typer()
 

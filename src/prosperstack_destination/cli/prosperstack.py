@@ -15,8 +15,8 @@ from prosperstack_destination.http_client import create_http_client
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.serving_record import prosperstack_base_url
 from prosperstack_destination.settings import Settings, read_settings
+from prosperstack_destination.settings_vault import vault_from_settings
 from prosperstack_destination.store.accounts import Account
-from prosperstack_destination.vault import vault_from_settings
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.cli import output
 from prosperstack_destination.errors import DestinationError, InvalidInput
 from prosperstack_destination.settings import read_settings
+from prosperstack_destination.settings_vault import vault_from_settings
 from prosperstack_destination.store.accounts import Account as AccountRow
 from prosperstack_destination.store.database import UnitOfWork
-from prosperstack_destination.vault import vault_from_settings
 
 #: Port and API key of the sandbox that `make run` and `sandbox` start, so that `send` finds it.
 SANDBOX_PORT: Final = 8701

@@ -11,8 +11,8 @@ from prosperstack_destination.clock import SECOND
 from prosperstack_destination.dashboard.rendering import Renderer
 from prosperstack_destination.dashboard.routing import COOKIE, PageContext, PageRoute, html, read_form
 from prosperstack_destination.errors import DestinationError, LoginFailed, TemporaryError
-from prosperstack_destination.forwarded import client_address, is_tls
 from prosperstack_destination.http_client import retry_after_header
+from prosperstack_destination.proxy_headers import client_address, is_tls
 
 #: Page after a login without a requested page.
 START: Final = "/dashboard"

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from prosperstack_destination.account_mapping import AccountMapping
-from prosperstack_destination.admin.cache import CoverageSnapshot
+from prosperstack_destination.admin.coverage_cache import CoverageSnapshot
 from prosperstack_destination.admin.mapping import load_mapping, refresh_if_stale, remap_of
 from prosperstack_destination.dashboard.mapping_draft import draft_bar
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute, html

@@ -29,10 +29,10 @@ from prosperstack_destination.errors import (
     StoreUnavailable,
     TemporaryError,
 )
-from prosperstack_destination.forwarded import is_tls
 from prosperstack_destination.http_client import retry_after_header
 from prosperstack_destination.http_responses import status_of
-from prosperstack_destination.storable import storable_text
+from prosperstack_destination.proxy_headers import is_tls
+from prosperstack_destination.storable_text import storable_text
 from prosperstack_destination.store.accounts import Account
 
 #: Maximum size of a form, in bytes: a mapping file of the maximum size, URL-encoded.

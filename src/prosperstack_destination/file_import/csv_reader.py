@@ -14,7 +14,7 @@ from prosperstack_destination.file_import.source import (
     reject_duplicate_columns,
     undecodable,
 )
-from prosperstack_destination.storable import storable_text
+from prosperstack_destination.storable_text import storable_text
 
 _SEPARATORS: Final = ",;\t|"
 #: Start of the line in which spreadsheets declare the separator, as in ``sep=;``.

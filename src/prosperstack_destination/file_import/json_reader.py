@@ -19,7 +19,7 @@ from prosperstack_destination.file_import.source import (
     undecodable,
 )
 from prosperstack_destination.ingest.request_body import MAX_DEPTH, check_bounds, not_a_number, without_nan
-from prosperstack_destination.storable import storable
+from prosperstack_destination.storable_text import storable
 
 #: Longest row, in characters. A call has at most 64 KB.
 LONGEST_ROW: Final = 1 << 20

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from prosperstack_destination.errors import InvalidCall, InvalidInput
 from prosperstack_destination.file_import.source import InvalidRow, Row, reject_duplicate_columns
 from prosperstack_destination.ingest.request_body import check_bounds, without_nan
-from prosperstack_destination.storable import storable
+from prosperstack_destination.storable_text import storable
 
 #: Number of rows in memory at once.
 _ROWS: Final = 5_000

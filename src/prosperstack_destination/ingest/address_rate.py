@@ -5,7 +5,7 @@ from typing import Final
 
 from prosperstack_destination.clock import SECOND
 from prosperstack_destination.errors import RateExceeded
-from prosperstack_destination.forwarded import client_network
+from prosperstack_destination.proxy_headers import client_network
 
 #: Calls that a network may send at once, and in a second after that. An office shares one address.
 BURST: Final = 300

@@ -1,8 +1,7 @@
-"""API key and body length in a request's headers."""
+"""API key in the Authorization header of a request (HTTP basic authentication)."""
 
 import base64
 import binascii
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -13,9 +12,6 @@ _HOW = (
     "Send it as the user name of HTTP basic authentication, with an empty password: "
     'Authorization: Basic base64("<API key>:").'
 )
-
-#: A length of so many digits is past any bound, whatever its other digits are.
-_LENGTH_DIGITS: Final = 18
 
 #: A longer header is looked at each time: what is kept is bounded in memory.
 _KEPT_LENGTH: Final = 400
@@ -49,11 +45,3 @@ def _key(authorization: bytes) -> str:
 
 #: A sender shows the same key all day. What is refused is not kept.
 _kept: Final = lru_cache(maxsize=128)(_key)
-
-
-def content_length(headers: Mapping[bytes, bytes]) -> int | None:
-    """Return the declared length of the body, in bytes; None without a valid header."""
-    text = headers.get(b"content-length")
-    if text is None or not text.isdigit():
-        return None
-    return int(text.lstrip(b"0")[:_LENGTH_DIGITS] or b"0")

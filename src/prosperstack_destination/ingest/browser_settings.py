@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prosperstack_destination.errors import DestinationError
-from prosperstack_destination.forwarded import is_tls
 from prosperstack_destination.ingest import cors
 from prosperstack_destination.ingest.sdk_keys import SdkKeys
 from prosperstack_destination.ingest.tracking_api import error_response
+from prosperstack_destination.proxy_headers import is_tls
 from prosperstack_destination.store.json_codec import dump
 
 METHODS: Final = "GET, HEAD"

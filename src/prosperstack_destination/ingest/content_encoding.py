@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from prosperstack_destination.errors import CallTooLarge, InvalidCall, UnsupportedEncoding
-from prosperstack_destination.ingest.basic_auth import content_length
 from prosperstack_destination.ingest.json_array import is_array
-from prosperstack_destination.ingest.request_body import EVENT_BYTES, Receive, read_body
+from prosperstack_destination.ingest.request_body import EVENT_BYTES, Receive, content_length, read_body
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _NOT_ENCODED: Final = frozenset({"", "identity"})

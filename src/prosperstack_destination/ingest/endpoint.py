@@ -22,16 +22,15 @@ from prosperstack_destination.errors import (
     InvalidCall,
     MissingEmail,
 )
-from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.http_responses import error_response
-from prosperstack_destination.ingest.basic_auth import basic_key, content_length
+from prosperstack_destination.ingest.basic_auth import basic_key
 from prosperstack_destination.ingest.content_encoding import read_content
 from prosperstack_destination.ingest.explain import ExplainContext, explain
 from prosperstack_destination.ingest.fair_share import BodyMemory, FairTurns
 from prosperstack_destination.ingest.json_array import is_array, split_array
 from prosperstack_destination.ingest.observer import IngestObserver
 from prosperstack_destination.ingest.parser import ParsedDelete, ParsedIdentify, parse_call
-from prosperstack_destination.ingest.request_body import EVENT_BYTES, parse_object
+from prosperstack_destination.ingest.request_body import EVENT_BYTES, content_length, parse_object
 from prosperstack_destination.ingest.responses import (
     EXPLAINED,
     LEFT_OUT,
@@ -51,6 +50,7 @@ from prosperstack_destination.ingest.service import (
 from prosperstack_destination.ingest.signature import verify
 from prosperstack_destination.logs import bind_account
 from prosperstack_destination.mapping.call_rules import CallRules, LeftOut
+from prosperstack_destination.proxy_headers import client_address
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.models import Call, Identify

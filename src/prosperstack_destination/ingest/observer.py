@@ -7,7 +7,7 @@ from prosperstack_destination.errors import DestinationError, InvalidCall, Unsup
 from prosperstack_destination.ingest.parser import CallSummary, summarize
 from prosperstack_destination.ingest.request_body import EVENT_BYTES, parse_object
 from prosperstack_destination.ingest.responses import IngestResult, Result, outcome_of
-from prosperstack_destination.storable import storable_text
+from prosperstack_destination.storable_text import storable_text
 from prosperstack_destination.store.identities import Key
 from prosperstack_destination.store.models import Call, Identify, IdKind
 from prosperstack_destination.store.recent_calls import MAX_BODY_BYTES, CallOutcome, Channel, IncomingCall

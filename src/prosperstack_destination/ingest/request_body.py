@@ -1,11 +1,11 @@
-"""Reading a request's body into a JSON object, within bounds."""
+"""Body of a request: its declared length, and reading it into a JSON object, within bounds."""
 
 import asyncio
 import codecs
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from prosperstack_destination.errors import CallTooLarge, InvalidCall
 from prosperstack_destination.ingest.json_array import is_array
-from prosperstack_destination.storable import storable_json
+from prosperstack_destination.storable_text import storable_json
 
 #: The largest event, in bytes.
 EVENT_BYTES: Final = 64 * 1024
@@ -33,17 +33,29 @@ _MAYBE_INFINITE_UPPER: Final = re.compile(rb"E\+?[0-9]{3,}(?=\s*[,}\]])")
 #: Surrogates as UTF-8 would encode them. Java's "modified UTF-8" and Python's ``surrogatepass`` write these.
 _RAW_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf]")
 
+#: Digits of a declared length that are read: a longer number exceeds every limit.
+_LENGTH_DIGITS: Final = 18
+
+
+def content_length(headers: Mapping[bytes, bytes]) -> int | None:
+    """Return the declared length of the body, in bytes; None without a valid header."""
+    text = headers.get(b"content-length")
+    if text is None or not text.isdigit():
+        return None
+    return int(text.lstrip(b"0")[:_LENGTH_DIGITS] or b"0")
+
 
 async def read_body(
-    receive: Receive, content_length: int | None, limit: int = EVENT_BYTES, array_limit: int | None = None
+    receive: Receive, length: int | None, limit: int = EVENT_BYTES, array_limit: int | None = None
 ) -> bytes:
     """Return a request's body.
 
-    ``limit`` and ``array_limit`` are in bytes; the latter is for a body that begins as a JSON array. Raises
-    `CallTooLarge` above the limit, without reading on; `InvalidCall` where the rest of the body does not arrive.
+    ``length`` is the declared one (see `content_length`). ``limit`` and ``array_limit`` are in bytes; the latter is
+    for a body that begins as a JSON array. Raises `CallTooLarge` above the limit, without reading on; `InvalidCall`
+    where the rest of the body does not arrive.
     """
     most = max(limit, array_limit or 0)
-    if content_length is not None and content_length > most:
+    if length is not None and length > most:
         raise CallTooLarge(most)
     message = await receive()
     body: bytes = message.get("body", b"")

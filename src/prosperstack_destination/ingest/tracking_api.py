@@ -22,7 +22,6 @@ from prosperstack_destination.errors import (
     InvalidCall,
     TemporaryError,
 )
-from prosperstack_destination.forwarded import client_address
 from prosperstack_destination.http_responses import error_headers, sender_status_of
 from prosperstack_destination.ingest import cors
 from prosperstack_destination.ingest.address_rate import AddressRate
@@ -35,6 +34,7 @@ from prosperstack_destination.ingest.responses import IGNORED, LEFT_OUT, SKIPPED
 from prosperstack_destination.ingest.sdk_keys import OpenedAccount, SdkKeys
 from prosperstack_destination.ingest.service import EventCodec, IngestService, rejected_events
 from prosperstack_destination.mapping.call_rules import CallRules, LeftOut
+from prosperstack_destination.proxy_headers import client_address
 from prosperstack_destination.store.json_codec import dump
 from prosperstack_destination.store.recent_calls import Channel
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
 
-from prosperstack_destination.facts import SOURCE_FACT, context_fact, said_fact
+from prosperstack_destination.call_facts import SOURCE_FACT, context_fact, source_trait_fact
 from prosperstack_destination.mapping.coercion import CoercionError
 from prosperstack_destination.mapping.expression_runner import EvaluationError, ExpressionRunner
 from prosperstack_destination.mapping.expressions import (
@@ -225,7 +225,7 @@ class CallRules:
             elif kind == "said":
                 source, trait = rest
                 if trait in call.traits and source in self._names(call):
-                    found[said_fact(source, trait)] = call.traits[trait]
+                    found[source_trait_fact(source, trait)] = call.traits[trait]
             elif call.source["id"] or call.source["name"]:
                 found[SOURCE_FACT] = dict(call.source)
         return found

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.facts import SOURCE_FACT, context_fact, said_fact
+from prosperstack_destination.call_facts import SOURCE_FACT, context_fact, source_trait_fact
 from prosperstack_destination.mapping.catalog import PropertyType
 from prosperstack_destination.mapping.coercion import CoercionError, coerce
 from prosperstack_destination.mapping.expression_runner import EvaluationError, ExpressionRunner, MappingInput
@@ -79,7 +79,7 @@ class CompiledRule:
         condition_traits = () if self.when is None else _traits_read(self.when, audiences)
         self.depends_on = tuple(dict.fromkeys((*self.traits, *condition_traits)))
         read = (*(name for source in self.sources for name in source.facts), *_facts_read(self.when))
-        said = (said_fact(source, trait) for source in rule.sources or () for trait in self.traits)
+        said = (source_trait_fact(source, trait) for source in rule.sources or () for trait in self.traits)
         #: Facts that the rule and its condition read.
         self.facts = tuple(dict.fromkeys((*read, *said)))
         expressions = (self.when, *(source.expression for source in self.sources))
@@ -136,7 +136,7 @@ class CompiledRule:
         """Return the traits as the rule's sources sent them, each as of the latest."""
         said: dict[str, JsonValue] = {}
         for trait in self.traits:
-            facts = (profile.facts.get(said_fact(source, trait)) for source in self.rule.sources or ())
+            facts = (profile.facts.get(source_trait_fact(source, trait)) for source in self.rule.sources or ())
             latest = max((each for each in facts if each is not None), key=lambda each: each[1], default=None)
             if latest is not None:
                 said[trait] = latest[0]

@@ -15,11 +15,11 @@ from jmespath.visitor import TreeInterpreter
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
-from prosperstack_destination.facts import SOURCE_FACT, context_path
+from prosperstack_destination.call_facts import SOURCE_FACT, context_path
 from prosperstack_destination.mapping.coercion import CoercionError
 from prosperstack_destination.mapping.expressions import Expression, Node
 from prosperstack_destination.mapping.functions import FUNCTIONS, Function, FunctionContext
-from prosperstack_destination.storable import MAX_INT64, storable
+from prosperstack_destination.storable_text import MAX_INT64, storable
 
 #: Budget of one expression, in steps of about half a microsecond.
 EXPRESSION_STEPS: Final = 50_000

@@ -18,7 +18,7 @@ from prosperstack_destination.mapping.name_matching import closest
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, Rule, Rules, dump_rules
 from prosperstack_destination.mapping.transforms import DEFAULTS, TRANSFORMS, WITH_ARGUMENT, Transform
 from prosperstack_destination.mapping.yaml_reader import Document, Path, Place, YamlError, read_yaml
-from prosperstack_destination.storable import storable
+from prosperstack_destination.storable_text import storable
 
 #: Most faults in one report.
 MAX_FAULTS: Final = 50

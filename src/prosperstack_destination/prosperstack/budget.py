@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from prosperstack_destination.clock import SECOND
-from prosperstack_destination.storable import MAX_INT32
+from prosperstack_destination.storable_text import MAX_INT32
 
 #: Interval between requests while no response has reported a limit, in microseconds.
 DEFAULT_INTERVAL: Final = 1 * SECOND

@@ -38,7 +38,7 @@ from prosperstack_destination.prosperstack.models import (
     Subscriber,
     Subscription,
 )
-from prosperstack_destination.storable import storable_text
+from prosperstack_destination.storable_text import storable_text
 
 Item = TypeVar("Item", bound=BaseModel)
 

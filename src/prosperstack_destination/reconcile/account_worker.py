@@ -45,7 +45,7 @@ from prosperstack_destination.reconcile.planner import (
 )
 from prosperstack_destination.reconcile.queue_view import PlannedRequest, QueueView
 from prosperstack_destination.reconcile.rate_limiter import RateLimiter
-from prosperstack_destination.reconcile.rejections import reason_of
+from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
 from prosperstack_destination.reconcile.worker_context import (
     InFlight,

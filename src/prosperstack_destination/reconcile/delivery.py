@@ -20,7 +20,8 @@ from prosperstack_destination.reconcile.backoff import person_backoff_seconds
 from prosperstack_destination.reconcile.decision import NeedsSubscriptionUpdate, NeedsUpdate
 from prosperstack_destination.reconcile.discovery import look_up
 from prosperstack_destination.reconcile.evaluation import Evaluation, reevaluate
-from prosperstack_destination.reconcile.rejections import Fault, RejectionBisect, reason_of
+from prosperstack_destination.reconcile.redaction import reason_of
+from prosperstack_destination.reconcile.rejection_bisect import Fault, RejectionBisect
 from prosperstack_destination.reconcile.subscriptions import SubscriptionUpdater
 from prosperstack_destination.reconcile.worker_context import Delivery, RequestInfo, WorkerContext
 from prosperstack_destination.store import profiles, remote_erasures, subscribers

@@ -11,7 +11,7 @@ from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.client import SubscriberPage, all_items
 from prosperstack_destination.prosperstack.models import Page
 from prosperstack_destination.reconcile.planner import REFRESH_SHARE_IDLE
-from prosperstack_destination.reconcile.rejections import reason_of
+from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
 from prosperstack_destination.store import listing_state, profiles, subscribers
 from prosperstack_destination.store.listing_state import ListingState, Sweep

@@ -10,9 +10,7 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.clock import Clock
 from prosperstack_destination.errors import LeaseLost
-from prosperstack_destination.reconcile.lease_balancing import (
-    HEARTBEAT_INTERVAL,
-    LEASE_TTL,
+from prosperstack_destination.reconcile.lease_protocol import (
     LeasePlan,
     LeaseView,
     plan_leases,
@@ -20,7 +18,7 @@ from prosperstack_destination.reconcile.lease_balancing import (
 )
 from prosperstack_destination.store import leases
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.leases import Lease
+from prosperstack_destination.store.leases import HEARTBEAT_INTERVAL, LEASE_TTL, Lease
 from prosperstack_destination.store.statements import database_now
 
 P = ParamSpec("P")

@@ -22,7 +22,7 @@ from prosperstack_destination.mapping.coverage import TraitCoverage
 from prosperstack_destination.mapping.name_matching import property_key, property_name
 from prosperstack_destination.mapping.rules import CreateMissing
 from prosperstack_destination.reconcile.preview import coverage
-from prosperstack_destination.reconcile.rejections import reason_of
+from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
 from prosperstack_destination.store import activity, problems
 from prosperstack_destination.store.problems import PropertyCreation

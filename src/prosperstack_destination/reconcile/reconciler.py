@@ -25,7 +25,7 @@ from prosperstack_destination.reconcile.backoff import LONGEST_SECONDS, backoff_
 from prosperstack_destination.reconcile.delivery_writer import DeliveryWriter
 from prosperstack_destination.reconcile.lease_manager import FencedStore, HeldLease, LeaseManager
 from prosperstack_destination.reconcile.rate_limiter import RateLimiter
-from prosperstack_destination.reconcile.rejections import reason_of
+from prosperstack_destination.reconcile.redaction import reason_of
 from prosperstack_destination.reconcile.worker_context import ReconcileObserver
 from prosperstack_destination.store import accounts, queue
 from prosperstack_destination.store.accounts import Account, AccountStatus

@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 
 from prosperstack_destination.account_mapping import AccountMapping, begin_day, build, load, mapping_input
 from prosperstack_destination.background import cancel
+from prosperstack_destination.call_facts import facts_of, without_facts
 from prosperstack_destination.clock import SECOND, Clock
 from prosperstack_destination.errors import DestinationError, StoreUnavailable, UnreadableMapping
-from prosperstack_destination.facts import facts_of, without_facts
 from prosperstack_destination.mapping.call_rules import CallRules, load_call_rules
 from prosperstack_destination.mapping.compiled_mapping import CompiledMapping
 from prosperstack_destination.mapping.expression_runner import MappingInput

@@ -26,7 +26,7 @@ from prosperstack_destination.mapping.rules import SUBSCRIPTION, load_rules
 from prosperstack_destination.prosperstack import models
 from prosperstack_destination.prosperstack.client import all_items
 from prosperstack_destination.prosperstack.models import Page, PropertyDefinition
-from prosperstack_destination.reconcile.rejections import Fault, RejectionBisect
+from prosperstack_destination.reconcile.rejection_bisect import Fault, RejectionBisect
 from prosperstack_destination.reconcile.three_way_diff import same
 from prosperstack_destination.reconcile.worker_context import RequestInfo, WorkerContext
 from prosperstack_destination.store import accounts, mappings, profiles, subscription_states

@@ -15,7 +15,7 @@ from prosperstack_destination.errors import ProsperStackError
 from prosperstack_destination.mapping.coercion import PropertyValue
 from prosperstack_destination.prosperstack.client import ProsperStackClient
 from prosperstack_destination.reconcile.rate_limiter import RateLimiter
-from prosperstack_destination.reconcile.rejections import redact
+from prosperstack_destination.reconcile.redaction import redact
 from prosperstack_destination.store.activity import SentRequest
 from prosperstack_destination.store.database import UnitOfWork
 from prosperstack_destination.store.models import Profile

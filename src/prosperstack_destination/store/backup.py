@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 from sqlalchemy import BigInteger, Column, Connection, Integer, Table, func, insert, select, text, tuple_, update
 
 from prosperstack_destination.errors import ConfigurationError, InvalidInput, StoreUnavailable
-from prosperstack_destination.storable import MAX_INT32, storable_text
+from prosperstack_destination.storable_text import MAX_INT32, storable_text
 from prosperstack_destination.store.database import Database, backend_of, parse_database_url
 from prosperstack_destination.store.migrations import current_revision
 from prosperstack_destination.store.statements import BulkInsert, unavailable

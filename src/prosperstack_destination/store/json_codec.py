@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from prosperstack_destination.storable import storable_json
+from prosperstack_destination.storable_text import storable_json
 
 _NUL: Final = r"\u0000"
 

@@ -1,6 +1,6 @@
 """Transactions on leases, which decide the replica that spends an account's requests.
 
-`reconcile.lease_balancing` makes the decisions. All times are by the database's clock, so replicas need not agree
+`reconcile.lease_protocol` makes the decisions. All times are by the database's clock, so replicas need not agree
 on theirs.
 """
 
@@ -10,11 +10,16 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from prosperstack_destination.clock import SECOND
 from prosperstack_destination.errors import LeaseLost
 from prosperstack_destination.store.statements import BulkSelect
 from prosperstack_destination.store.tables import leases, replicas
 
 _HELD: Final = BulkSelect(leases, ["account_id", "owner", "fence"], ["account_id"], lock="FOR KEY SHARE OF leases")
+#: Duration of a lease, in microseconds. A dead replica's accounts wait this long, and for one heartbeat.
+LEASE_TTL: Final = 5 * SECOND
+#: Interval between two renewals, in microseconds: two may fail.
+HEARTBEAT_INTERVAL: Final = 3 * SECOND // 2
 #: Text of `LeaseLost`.
 LOST: Final = "Another replica holds the account's lease now."
 #: PostgreSQL advisory lock that serialises decisions about leases.

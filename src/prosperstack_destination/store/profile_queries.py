@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal, select
 
-from prosperstack_destination.facts import facts_of, has_facts, without_facts
+from prosperstack_destination.call_facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.account_stats import awaits_retry
 from prosperstack_destination.store.models import UNSETTLED, IdKind, Stamped, Status

@@ -15,7 +15,7 @@ from sqlalchemy import (
     update,
 )
 
-from prosperstack_destination.facts import facts_of, has_facts, without_facts
+from prosperstack_destination.call_facts import facts_of, has_facts, without_facts
 from prosperstack_destination.store import json_codec
 from prosperstack_destination.store.merge import ProfileDraft
 from prosperstack_destination.store.models import ID_KINDS, IdKind, Lane, Profile, Stamped, Status

@@ -15,7 +15,7 @@ _MARK_IN_JSON: Final = '"\\u0001'
 #: Fact with the source of the newest call.
 SOURCE_FACT: Final = f"{_MARK}source"
 _CONTEXT: Final = f"{_MARK}context{_SEPARATOR}"
-_SAID: Final = f"{_MARK}said{_SEPARATOR}"
+_BY_SOURCE: Final = f"{_MARK}said{_SEPARATOR}"
 
 Value = TypeVar("Value")
 
@@ -25,9 +25,9 @@ def context_fact(path: Sequence[str]) -> str:
     return _CONTEXT + _SEPARATOR.join(path)
 
 
-def said_fact(source: str, trait: str) -> str:
+def source_trait_fact(source: str, trait: str) -> str:
     """Return the name of the fact with a trait's value as one source sent it."""
-    return f"{_SAID}{source}{_SEPARATOR}{trait}"
+    return f"{_BY_SOURCE}{source}{_SEPARATOR}{trait}"
 
 
 def context_path(name: str) -> list[str] | None:

@@ -8,15 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from prosperstack_destination.clock import HOUR, SECOND
-from prosperstack_destination.reconcile.lease_balancing import (
-    HEARTBEAT_INTERVAL,
-    LEASE_TTL,
+from prosperstack_destination.reconcile.lease_protocol import (
     LeaseView,
     is_live,
     plan_leases,
     with_stored,
 )
-from prosperstack_destination.store.leases import Lease
+from prosperstack_destination.store.leases import HEARTBEAT_INTERVAL, LEASE_TTL, Lease
 
 NOW = 1_000 * HOUR
 ACCOUNTS = [f"a{n}" for n in range(5)]

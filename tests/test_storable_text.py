@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from prosperstack_destination.storable import storable, storable_json, storable_text
+from prosperstack_destination.storable_text import storable, storable_json, storable_text
 
 #: JSON with any text, halves of surrogate pairs included.
 ANY_JSON = st.recursive(

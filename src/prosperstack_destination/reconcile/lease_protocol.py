@@ -2,20 +2,13 @@
 
 Replicas read the leases one after the other, in transactions, by the database's clock. A lease lasts `LEASE_TTL`,
 and its owner renews it well before. Each new owner gets a higher fence; an owner's writes name its fence, in the
-same transaction, so that an owner that slept too long writes nothing over its successor's work.
+same transaction, so that a stalled owner cannot overwrite its successor's writes.
 """
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Final
 
-from prosperstack_destination.clock import SECOND
-from prosperstack_destination.store.leases import Lease
-
-#: Duration of a lease, in microseconds. A dead replica's accounts wait this long, and for one heartbeat.
-LEASE_TTL: Final = 5 * SECOND
-#: Interval between two renewals, in microseconds: two may fail.
-HEARTBEAT_INTERVAL: Final = 3 * SECOND // 2
+from prosperstack_destination.store.leases import LEASE_TTL, Lease
 
 
 @dataclass(frozen=True, slots=True)

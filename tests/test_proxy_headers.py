@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prosperstack_destination.forwarded import client_address, client_network, is_tls
+from prosperstack_destination.proxy_headers import client_address, client_network, is_tls
 
 
 def scope(
