@@ -85,7 +85,9 @@ async def test_a_page_identifies(site: Site, path: str) -> None:
 @pytest.mark.parametrize("path", [f"/v1/{kind}" for kind in SHORT_KINDS])
 async def test_short_names_are_understood(site: Site, path: str) -> None:
     """Each short name takes what the long one takes, from a server as well, and gives it no CORS answer."""
-    content = {"batch": [DOCUMENTED_CALL]} if path == "/v1/b" else {**DOCUMENTED_CALL, "type": None}
+    await site.post("/v1/i", DOCUMENTED_CALL)  # an alias needs an ID whose email is known
+    single = {**DOCUMENTED_CALL, "type": None, "previousId": "former"}
+    content = {"batch": [DOCUMENTED_CALL]} if path == "/v1/b" else single
     answers = [await site.post(path, content), await site.post(path, content, key=KEY)]
 
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"success": True})] * 2

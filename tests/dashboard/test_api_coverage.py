@@ -52,8 +52,8 @@ DONE_BY: Final[Mapping[str, tuple[str, ...]]] = {
         *("DELETE /keys/{key}", "DELETE /secrets/{secret}", "DELETE /connectors/{connector}"),
     ),
 }
-#: A token needs no session.
-OF_SESSIONS: Final = {"/login", "/logout"}
+#: A token needs no session, and a mapping is proposed to the API as a whole: only the dashboard keeps drafts.
+OF_THE_DASHBOARD: Final = {"/login", "/logout", "/a/{account_id}/mapping/discard"}
 
 #: Each page that shows something, and where the API tells it.
 TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -67,6 +67,7 @@ TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "/a/{account_id}/mapping": ("GET /coverage", "GET /mapping/progress"),
     "/a/{account_id}/mapping/edit": ("GET /mapping",),
     "/a/{account_id}/mapping/export": ("GET /mapping",),
+    "/a/{account_id}/mapping/review": ("GET /mapping", "POST /mapping/check"),
     "/a/{account_id}/mapping/history": ("GET /mapping/history",),
     "/a/{account_id}/mapping/history/{version:int}": ("GET /mapping",),
     "/a/{account_id}/calls": ("GET /calls",),
@@ -113,7 +114,7 @@ def test_every_form_has_an_api_route(tmp_path: Path) -> None:
     app = create_app(settings(tmp_path))
     named = {whole(each) for done_by in DONE_BY.values() for each in done_by}
 
-    assert pages(app, "POST") == DONE_BY.keys() | OF_SESSIONS
+    assert pages(app, "POST") == DONE_BY.keys() | OF_THE_DASHBOARD
     assert named - set(routes(app)) == set()
 
 

@@ -162,7 +162,7 @@ def test_a_numeric_id_is_text() -> None:
     assert understood({"userId": 5678, "email": "a@b.c"}).user_id == "5678"
 
 
-@pytest.mark.parametrize("call_type", ["track", "page", "Alias", "x" * 1000])
+@pytest.mark.parametrize("call_type", ["track", "page", "Group", "x" * 1000])
 def test_other_types_are_not_supported(call_type: str) -> None:
     """Another type of call is refused as such, whatever else is wrong with it."""
     with pytest.raises(UnsupportedCall):

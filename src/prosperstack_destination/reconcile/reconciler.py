@@ -346,8 +346,10 @@ class Reconciler:
         reason = (
             reason_of(error) if isinstance(error, DestinationError) else f"{type(error).__name__} (see the log)"
         )
-        report = log.debug if running.backed_off == (status, reason) else log.warning
-        report("the account backs off", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND)
+        if running.backed_off != (status, reason):  # a reason is logged once, however often it recurs
+            log.warning(
+                "the account backs off", account_id=account_id, status=status, reason=reason, seconds=wait / SECOND
+            )
         running.backed_off = (status, reason)
         try:
             until = self._clock() + wait
