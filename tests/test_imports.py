@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api_docs": {"dashboard"},
     # The composition root.
     "settings": {"errors", "auth"},
-    "logs": {"settings"},
+    "logs": {"auth", "settings"},
     "settings_vault": {"errors", "settings", "store", "auth"},
     "components": {
         *("clock", "settings", "store", "prosperstack", "auth", "reconcile", "ingest", "cancel_flow"),

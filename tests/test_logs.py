@@ -48,6 +48,8 @@ async def never_looked_at():
 asyncio.run(never_looked_at())
 threading.Thread(target=quote, args=[VALUE]).start()
 logging.getLogger("another").warning("to %s with %s", "jane" + "@example.com", "key_" + "live_0123456789")
+for prefix in ("psd_", "psp_", "psc_", "pso_"):
+    logging.getLogger("another").warning("to %s", prefix + "token_0123456789")
 
 class Fails:
     def __del__(self):

@@ -19,12 +19,15 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
+from prosperstack_destination.auth.api_keys import CREDENTIAL_PREFIXES
 from prosperstack_destination.settings import LogFormat, LogLevel
 
 _FIELDS: Final[ContextVar[dict[str, str] | None]] = ContextVar("log_context", default=None)
 _NO_FIELDS: Final[Mapping[str, str]] = {}
 #: Emails, and keys and tokens by their prefixes. The service logs none; the pattern hides those of libraries.
-_SECRET: Final = re.compile(r"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:key|psd|psc)_[\w-]{6,}")
+_SECRET: Final = re.compile(
+    rf"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:{'|'.join(CREDENTIAL_PREFIXES)})[\w-]{{6,}}"
+)
 _HIDDEN: Final = "…"
 #: Attributes of exceptions that name a kind of fault or a part of the schema, and hold no value.
 _SAFE_ATTRIBUTES: Final = ("sqlstate", "table_name", "column_name", "constraint_name", "sqlite_errorname")
@@ -33,7 +36,7 @@ _SAFE_ATTRIBUTES: Final = ("sqlstate", "table_name", "column_name", "constraint_
 def bind_request(request_id: str, trace: Mapping[str, str] = _NO_FIELDS) -> None:
     """Set the request ID of this task's log lines and of those of its subtasks; drop all earlier context.
 
-    ``trace`` has further fields, which lead to the request's span.
+    ``trace`` has further fields, which identify the request's span.
     """
     _FIELDS.set({"request_id": request_id, **trace})
 
@@ -114,7 +117,11 @@ def _traceback_lines(error: BaseException, seen: set[int]) -> Iterator[str]:
     if earlier is not None and id(earlier) not in seen:
         yield from _traceback_lines(earlier, seen)
         yield ""
-        yield "It led to:" if error.__cause__ is not None else "While that was handled:"
+        yield (
+            "The above exception was the direct cause of the following exception:"
+            if error.__cause__ is not None
+            else "During handling of the above exception, another exception occurred:"
+        )
         yield ""
     yield "Traceback (most recent call last):"
     for frame in traceback.format_tb(error.__traceback__):

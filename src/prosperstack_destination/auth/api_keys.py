@@ -1,4 +1,4 @@
-"""Forms of API keys. Keys are never stored in clear: a hash finds a key, a fingerprint names it."""
+"""Forms of API keys and tokens. Keys are never stored in clear: a hash finds a key, a fingerprint names it."""
 
 import hashlib
 from typing import Final
@@ -9,6 +9,17 @@ TEST_KEY_PREFIX: Final = "key_test_"
 #: Prefix of issued keys, so that none is taken for a ProsperStack key; and of the public ones among them.
 ISSUED_PREFIX: Final = "psd_"
 PUBLIC_PREFIX: Final = "psp_"
+#: Prefixes of connector tokens and operator tokens, so that none is taken for a key.
+CONNECTOR_TOKEN_PREFIX: Final = "psc_"  # noqa: S105 -- a prefix, not a token
+OPERATOR_TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- a prefix, not a token
+#: Prefixes of all keys and tokens, which logs hide.
+CREDENTIAL_PREFIXES: Final = (
+    KEY_PREFIX,
+    ISSUED_PREFIX,
+    PUBLIC_PREFIX,
+    CONNECTOR_TOKEN_PREFIX,
+    OPERATOR_TOKEN_PREFIX,
+)
 #: Longest possible key, in characters.
 MAX_KEY_LENGTH: Final = 500
 

@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from pydantic import JsonValue
 from sqlalchemy import Connection
 
 from prosperstack_destination.auth.api_keys import (
+    CONNECTOR_TOKEN_PREFIX,
     ISSUED_PREFIX,
+    OPERATOR_TOKEN_PREFIX,
     PUBLIC_PREFIX,
     fingerprint,
     is_live_key,
@@ -23,10 +24,6 @@ from prosperstack_destination.store import accounts as rows
 from prosperstack_destination.store import activity, credentials
 from prosperstack_destination.store.accounts import Account, AccountStatus
 from prosperstack_destination.store.credentials import Credential, CredentialKind, KeyOrigin
-
-#: Prefixes of connector tokens and operator tokens, so that none is taken for a key.
-CONNECTOR_TOKEN_PREFIX: Final = "psc_"  # noqa: S105 -- a prefix, not a token
-OPERATOR_TOKEN_PREFIX: Final = "pso_"  # noqa: S105 -- a prefix, not a token
 
 
 @dataclass(frozen=True, slots=True)
