@@ -149,3 +149,13 @@ def test_costly_expression_ends_soon(text: str) -> None:
     with suppress(EvaluationError, InvalidExpression):
         assert len(json.dumps(evaluate(text, traits))) <= 64 * 1024
     assert time.process_time() - began < 1.0
+
+
+def test_length_limit_of_replace_counts_only_what_is_replaced() -> None:
+    """A replacement that a count limits is refused only if its own result is too long."""
+    long: dict[str, JsonValue] = {"long": "x" * 60_000}
+
+    assert len(evaluate("replace(traits.long, 'x', 'xx', `10`)", long)) == 60_010
+    assert evaluate("replace(traits.long, 'x', 'yy', `0`)", long) == "x" * 60_000
+    with pytest.raises(EvaluationError, match="too long"):
+        evaluate("replace(traits.long, 'x', 'xx', `10000`)", long)

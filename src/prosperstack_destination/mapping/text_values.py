@@ -27,8 +27,8 @@ _APOSTROPHE: Final = "['\u2019]"
 _WORD: Final = re.compile(rf"(?<![^\W_])(?:{_LETTER})+(?:(?:{_APOSTROPHE}|-)(?:{_LETTER})+)*")
 #: Words with a second capital after their prefix: O'Brien, D'Angelo, McDonald; not I'll or john's.
 _PREFIXED: Final = re.compile(rf"((?:{_LETTER}{_APOSTROPHE}|mc)(?=(?:{_LETTER}){{3}}))(.*)", re.IGNORECASE)
-#: Words in capitals with fewer letters are abbreviations, as IBM.
-_SHOUTED_FROM: Final = 4
+#: Minimum number of letters of a word in capitals that is titled; shorter ones are abbreviations (e.g. IBM).
+_MIN_ALL_CAPS: Final = 4
 _TRUE: Final = frozenset(
     {"true", "t", "yes", "y", "on", "1", "x", "ja", "oui", "si", "s\N{LATIN SMALL LETTER I WITH ACUTE}"}
 )
@@ -62,15 +62,19 @@ def _with_capital(text: str) -> str:
 
 
 def _is_shouted(word: str) -> bool:
-    return word.isupper() and sum(map(str.isalpha, word)) >= _SHOUTED_FROM
+    return word.isupper() and sum(map(str.isalpha, word)) >= _MIN_ALL_CAPS
 
 
-def replace_text(text: str, old: str, new: str, most: int = -1) -> str:
-    """Return a text with each occurrence of a part replaced. Raises `CoercionError` if it gets too long."""
+def replace_text(text: str, old: str, new: str, max_count: int = -1) -> str:
+    """Return a text with the first ``max_count`` occurrences of a part replaced; a negative number replaces all.
+
+    Raises `CoercionError` if it gets too long.
+    """
     if not old:
         return text
-    _check_length(len(text) + text.count(old) * (len(new) - len(old)))
-    return text.replace(old, new, most)
+    count = text.count(old)
+    _check_length(len(text) + (count if max_count < 0 else min(count, max_count)) * (len(new) - len(old)))
+    return text.replace(old, new, max_count)
 
 
 def replace_all(table: Mapping[str, str], text: str) -> str:
@@ -87,7 +91,7 @@ def split_text(text: str, separator: str) -> list[str]:
 
 
 def pad(text: str, width: int, fill: str = " ", *, left: bool) -> str:
-    """Return a text of at least so many characters. Raises `CoercionError`."""
+    """Return a text, padded to at least ``width`` characters. Raises `CoercionError`."""
     if len(fill) != 1:
         raise CoercionError("the padding has to be one character")
     _check_length(width)
@@ -118,7 +122,7 @@ def yes_or_no(value: Any) -> bool:
     word = value.strip().lower() if isinstance(value, str) else str(value)
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise CoercionError("it means neither yes nor no: write a table (values) for other words")
+    raise CoercionError("the value is neither yes nor no: map other words with a lookup table (`values`)")
 
 
 @lru_cache(maxsize=512)
