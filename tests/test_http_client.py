@@ -20,11 +20,13 @@ async def _server(answer: Answer) -> AsyncIterator[str]:
     """Serve each request what ``answer`` returns for its head, and close the connection where that is nothing."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await _head(reader):
-            writer.write(answer(head))
-            if not answer(head):
-                break
-        writer.close()
+        try:
+            while head := await _head(reader):
+                writer.write(answer(head))
+                if not answer(head):
+                    break
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -85,8 +87,10 @@ async def test_silent_server_is_a_timeout() -> None:
     silent = asyncio.Event()
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await silent.wait()
-        writer.close()
+        try:
+            await silent.wait()
+        finally:
+            writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, create_http_client(None) as http:
         with pytest.raises(httpx.TimeoutException):
