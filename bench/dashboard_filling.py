@@ -117,7 +117,7 @@ def _mappings(connection: Connection, account_id: str, now: int) -> None:
 
 def _tallies(connection: Connection, account_id: str, now: int) -> None:
     for at in [*range(now - 7 * DAY, now - DAY, HOUR), *range(now - DAY, now, MINUTE)]:
-        tally = Rollup(at, 4_711, 12, 90, 10, 5, 400, 95, 2, 0, 0, [3] * len(rollups.FRESHNESS), 700_000)
+        tally = Rollup(at, 4_711, 12, 90, 10, 5, 400, 95, 2, 0, 0, [3] * len(rollups.DELIVERY_TIME_BOUNDS), 700_000)
         for span in Bucket:
             rollups._add(connection, account_id, span, at - at % span.microseconds, tally)
 

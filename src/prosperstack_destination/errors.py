@@ -68,7 +68,7 @@ class InvalidCall(CallError):
 
 
 class MissingEmail(InvalidCall):
-    """Call without an email, whose IDs lead to none. ``has_ids`` tells whether it has any ID.
+    """Call without an email, whose IDs resolve to none. ``has_ids`` tells whether it has any ID.
 
     ``invalid_emails`` are the reasons of values that are no email, by their places, as in ``traits.email``.
     ``found_at`` are other places where the call has an email address.

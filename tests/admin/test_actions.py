@@ -206,9 +206,9 @@ async def test_replay_forgets_applied_values_at_a_known_cost(database: Database,
     due_then = await due(database)
     state = await database.read(subscription_states.of_subscriber, ACCOUNT, "subr_1")
 
-    assert (everybody.profiles, everybody.most_requests) == (2, 4)
-    assert everybody.most_seconds == pytest.approx(4 / 1.5)  # 90 of 100 a minute are ours
-    assert (one.profiles, one.most_requests) == (1, 2)
+    assert (everybody.profiles, everybody.max_requests) == (2, 4)
+    assert everybody.max_seconds == pytest.approx(4 / 1.5)  # 90 of 100 a minute are ours
+    assert (one.profiles, one.max_requests) == (1, 2)
     assert due_then == [ANN]
     assert (state.applied, state.rejected) == ({}, {})
     assert await set_aside(database, "subr_2") == [True, True]
@@ -248,7 +248,7 @@ async def test_costs_use_the_reserve_of_the_account(database: Database) -> None:
     chosen = await database.read(accounts.get, ACCOUNT)
     assert chosen is not None
 
-    assert (await database.read(actions.replay_cost, chosen, 0.1)).most_seconds == pytest.approx(2 / (50 / 60))
+    assert (await database.read(actions.replay_cost, chosen, 0.1)).max_seconds == pytest.approx(2 / (50 / 60))
 
 
 async def test_person_is_erased_by_email_user_id_or_profile(database: Database, account: Account) -> None:

@@ -26,7 +26,7 @@ def told(text: bytes | dict[str, Any], result: Result = REFUSED) -> IncomingCall
 
 
 def test_what_was_understood() -> None:
-    """An understood call tells whom it names, when it happened, and where it comes from."""
+    """An understood call tells the person, when it happened, and where it comes from."""
     source = CallSource(SourceKind.AUDIENCE, "power_users", "a library")
     call = identify("a@b.c", at=5, user_id="u1", anonymous_id="a1", source=source)
     arrival = to_call_record(ACCOUNT, Channel.WEBHOOK, b'{"x": 1}', call, SKIPPED, NEW_YEAR)
@@ -48,7 +48,7 @@ def test_what_was_understood() -> None:
 
 
 def test_a_deletion() -> None:
-    """A Delete call names whom to forget."""
+    """A Delete call identifies the person to erase."""
     arrival = to_call_record(ACCOUNT, Channel.IDENTIFY, b"{}", Delete(ACCOUNT, "u1", 5, 6), SKIPPED, NEW_YEAR)
 
     assert (arrival.type, arrival.email, arrival.ids) == ("delete", None, ((IdKind.USER, "u1"),))

@@ -341,7 +341,7 @@ def test_fields_beside_the_traits(
 
 @pytest.mark.parametrize("empty", [None, [], {}])
 def test_a_deletion(empty: JsonValue) -> None:
-    """A Delete call names by its userId whom to forget; its times may be Go's."""
+    """A Delete call identifies the person to erase by userId; its times may be Go's."""
     call: dict[str, JsonValue] = {
         "type": "delete",
         "userId": "507f191e81",

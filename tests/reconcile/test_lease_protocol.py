@@ -52,10 +52,8 @@ class World:
 
     def rebalance(self, replica: Replica) -> None:
         """Do as `LeaseManager.rebalance` does in its transaction and after it."""
-        resting = frozenset(replica.held.keys() - replica.busy)
-        view = LeaseView(
-            self.now, replica.name, self.beats, self.leases, replica.held, self.wanted, resting, resting
-        )
+        idle = frozenset(replica.held.keys() - replica.busy)
+        view = LeaseView(self.now, replica.name, self.beats, self.leases, replica.held, self.wanted, idle, idle)
         plan = plan_leases(view)
         changed = (*plan.taken, *plan.given_up)
         plan = with_stored(plan, {lease.account_id for lease in changed} - self.in_use, replica.held.keys())

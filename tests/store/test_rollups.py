@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prosperstack_destination.clock import DAY, HOUR, MINUTE
 from prosperstack_destination.store import rollups
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.rollups import FRESHNESS, RETENTION, Bucket, Rollup, percentile
+from prosperstack_destination.store.rollups import DELIVERY_TIME_BOUNDS, RETENTION, Bucket, Rollup, percentile
 from support.clocks import NEW_YEAR
 
 pytestmark = pytest.mark.anyio
@@ -62,12 +62,12 @@ def test_no_percentile_without_deliveries() -> None:
     assert percentile([0, 0], 0.95) is None
 
 
-@given(st.lists(st.floats(0, FRESHNESS[-1]), min_size=1), st.floats(0.01, 1))
+@given(st.lists(st.floats(0, DELIVERY_TIME_BOUNDS[-1]), min_size=1), st.floats(0.01, 1))
 def test_percentile_is_within_its_bounds(seconds: list[float], part: float) -> None:
     """A percentile is between the bounds of the true one."""
     found = percentile(took(*seconds).freshness, part)
     true = sorted(seconds)[max(-(-len(seconds) * part // 1), 1).__int__() - 1]
-    bounds = [0.0, *FRESHNESS]
+    bounds = [0.0, *DELIVERY_TIME_BOUNDS]
     place = next(place for place, bound in enumerate(bounds) if true <= bound)
 
     assert found is not None

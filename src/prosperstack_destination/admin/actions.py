@@ -41,9 +41,9 @@ class ReplayCost:
 
     profiles: int
     #: Upper bound: known subscribers without a difference cost no request.
-    most_requests: int
-    #: Time of so many requests at the account's rate.
-    most_seconds: float
+    max_requests: int
+    #: Time that these requests take at the account's rate, in seconds.
+    max_seconds: float
 
 
 def prioritize(connection: Connection, account: Account, profile_id: int, actor: str, now: int) -> None:

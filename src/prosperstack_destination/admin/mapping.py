@@ -259,7 +259,7 @@ def text_of(mapping: MappingVersion) -> str:
     return as_yaml(load_rules(mapping.rules)) if mapping.source is None else mapping.source
 
 
-#: People searched for one whom the mapping changes.
+#: People searched for one that the mapping changes.
 MAX_SCANNED: Final = 100
 
 
@@ -312,10 +312,10 @@ class TrialResult:
 
 
 def run_trial(connection: Connection, account: Account, rules: Rules, email: str, now: int) -> TrialResult | None:
-    """Try rules on the person with an email, or whose email begins with it; "" picks a person whom they change.
+    """Try rules on the person with an email, or whose email begins with it; "" picks a person that they change.
 
     Returns None if there is no such person. Only the first `MAX_SCANNED` people, in the order of their emails, are
-    searched for one whom the rules change. Rules see the day as of ``now`` (microseconds).
+    searched for one that the rules change. Rules see the day as of ``now`` (microseconds).
     """
     mapping = load(connection, account)
     trial = mapping.with_rules(rules)
@@ -342,7 +342,7 @@ def _person(
 def _first_changed(
     connection: Connection, account: Account, old: CompiledMapping, new: CompiledMapping, now: int
 ) -> tuple[str, MappingInput] | None:
-    """Return the first person whom the mapping changes; the first of all if it changes none."""
+    """Return the first person that the mapping changes; the first of all if it changes none."""
     first: tuple[str, MappingInput] | None = None
     for each in profile_queries.scan_page(connection, account.id, "", limit=MAX_SCANNED):
         person = mapping_input(each, now)

@@ -22,7 +22,7 @@ from prosperstack_destination.store.profile_queries import ScannedProfile
 
 #: Problem groups of a page that get a suggestion at most.
 MAX_GROUPS: Final = 10
-#: People with the problem, and other people of the account, on whom a rule is tried.
+#: People with the problem, and other people of the account, for tests of a rule.
 MAX_AFFECTED: Final = 50
 MAX_OTHERS: Final = 500
 
@@ -49,7 +49,7 @@ class Suggestion:
     #: In the form of a mapping file, and as a file of its own.
     rule: dict[str, JsonValue]
     yaml: str
-    #: People on whom it was tried, and their problems with the property before and after.
+    #: Number of people in the test, and of their problems with the property before and after.
     looked_at: int
     problems_before: int
     problems_after: int

@@ -79,7 +79,7 @@ class TrialRequest(MappingRequest):
     email: str = Field(
         "",
         max_length=500,
-        description="The person's email or its prefix; empty: a person whom it changes, if one is found quickly.",
+        description="The person's email or its prefix; empty: a person that it changes, if one is found quickly.",
     )
 
 
@@ -129,7 +129,7 @@ class ValidationResponse(ResponseBody):
 
 
 class ExampleResponse(ResponseBody):
-    """One person whom the mapping changes."""
+    """One person that the mapping changes."""
 
     email: str
     before: dict[str, PropertyValue]

@@ -189,8 +189,8 @@ async def show_replay_cost(
     latest = services.replays.of(account.id)
     return ReplayResponse(
         profiles=found.profiles,
-        most_requests=found.most_requests,
-        most_seconds=found.most_seconds,
+        most_requests=found.max_requests,
+        most_seconds=found.max_seconds,
         latest=None if latest is None else ReplayProgressResponse.model_validate(latest),
     )
 

@@ -211,8 +211,8 @@ class Authenticator:
                 raise InvalidApiKey("The API key was revoked: set another one in Segment.")
             if inbound.key_kind is KeyKind.PUBLIC:
                 raise ApiKeyForbidden(
-                    "This key is public: it only identifies, from web pages and apps, under /v1/. Use a secret one "
-                    "here: `keys issue` makes it."
+                    "This is a public key: it may only send Identify calls, under /v1/. Use a secret key here; "
+                    "create one with `keys issue`."
                 )
             if inbound.origin is KeyOrigin.PASS_THROUGH and not self._allow_pass_through:
                 raise InvalidApiKey(_UNKNOWN_KEY)
@@ -248,7 +248,8 @@ class Authenticator:
         except ProsperStackError as error:
             wait = error.retry_after if isinstance(error, ProsperStackRateLimited) else None
             raise KeyUnverified(
-                f"The API key is new here and could not be checked: {error} Send the call again.",
+                f"The API key has not been verified yet, and ProsperStack could not be reached: {error} "
+                "Send the call again.",
                 retry_after=wait or CHECK_RETRY_SECONDS,
             ) from error
 
@@ -269,7 +270,7 @@ class Authenticator:
         return replace(account, catalog=catalog, catalog_at=None if properties.next_cursor else now)
 
 
-#: Hashes of recent keys: a sender shows the same key all day. (So keys are in memory in clear, as in
+#: Hashes of recent keys: senders repeat the same key. (So keys are in memory in clear, as in
 #: `ingest.basic_auth`; never on disk.)
 _cached_hash: Final = lru_cache(maxsize=128)(key_hash)
 

@@ -17,7 +17,7 @@ from prosperstack_destination.store.database import Database
 
 log = structlog.get_logger(__name__)
 
-#: People queued at most. Further ones are dropped: so many cannot all be written first anyway.
+#: People queued at most. Further ones are dropped: they could not be written in time.
 MAX_WAITING: Final = 10_000
 #: Tokens whose latest use is cached, so that a use is written once a minute.
 MAX_TOKENS: Final = 10_000

@@ -66,8 +66,8 @@ def replay(
     cost = session.read_account(account, actions.replay_cost, read_settings().rate_limit_reserve, profile_id)
     session.confirm(
         f"{cost.profiles:,} profiles are compared with ProsperStack again. Values that differ are written, "
-        f"including values edited in ProsperStack. At most {cost.most_requests:,} requests, "
-        f"{labels.span(cost.most_seconds)}; equal values cost no update.",
+        f"including values edited in ProsperStack. At most {cost.max_requests:,} requests, "
+        f"{labels.span(cost.max_seconds)}; equal values cost no update.",
         yes=yes,
         as_json=json,
     )
@@ -81,9 +81,7 @@ def replay(
 
     count = session.run(work)
     if json:
-        output.print_json(
-            {"profiles": count, "most_requests": cost.most_requests, "most_seconds": cost.most_seconds}
-        )
+        output.print_json({"profiles": count, "most_requests": cost.max_requests, "most_seconds": cost.max_seconds})
     else:
         output.console.print(f"{count:,} profiles are due. `watch` shows the progress.")
 

@@ -64,7 +64,7 @@ class Draft:
     #: Version on which the draft is based.
     based_on: int
     fields: RuleFields
-    #: Email of the person for the preview; "": a person whom the draft changes.
+    #: Email of the person for the preview; "": a person that the draft changes.
     email: str = ""
     #: Reason why the form's rule is not in the text.
     rule_error: str | None = None

@@ -13,8 +13,8 @@ _HOW = (
     'Authorization: Basic base64("<API key>:").'
 )
 
-#: A longer header is looked at each time: what is kept is bounded in memory.
-_KEPT_LENGTH: Final = 400
+#: Longest header that is cached, in bytes: it bounds the cache's memory.
+_MAX_CACHED_LENGTH: Final = 400
 
 
 def basic_key(authorization: bytes | None) -> str:
@@ -24,7 +24,7 @@ def basic_key(authorization: bytes | None) -> str:
     """
     if authorization is None:
         raise InvalidApiKey(f"The API key is missing. {_HOW}")
-    return (_kept if len(authorization) <= _KEPT_LENGTH else _key)(authorization)
+    return (_cached_key if len(authorization) <= _MAX_CACHED_LENGTH else _key)(authorization)
 
 
 def _key(authorization: bytes) -> str:
@@ -39,9 +39,11 @@ def _key(authorization: bytes) -> str:
     if not key:
         raise InvalidApiKey(f"The API key is empty. {_HOW}")
     if len(key) > MAX_KEY_LENGTH:
-        raise InvalidApiKey("The API key is longer than any key is: check what was copied.")
+        raise InvalidApiKey(
+            f"The API key is too long (at most {MAX_KEY_LENGTH} characters). Check that you copied only the key."
+        )
     return key
 
 
-#: A sender shows the same key all day. What is refused is not kept.
-_kept: Final = lru_cache(maxsize=128)(_key)
+#: Cache of parsed headers: senders repeat the same key. Failures are not cached.
+_cached_key: Final = lru_cache(maxsize=128)(_key)

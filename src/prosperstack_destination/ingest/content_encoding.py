@@ -80,7 +80,7 @@ def _member(body: bytes, wbits: int, limit: int, coding: str, before: int = 0) -
 
 
 def _inflated(body: bytes, wbits: int, limit: int, before: int = 0) -> tuple[bytes, bytes]:
-    """The content of one compressed stream, after so many bytes of others, and what follows it in the body.
+    """The content of one compressed stream, after a number of bytes of others, and what follows it in the body.
 
     Raises `zlib.error` as well.
     """

@@ -183,10 +183,10 @@ def _time(call: ParsedIdentify) -> EventTime:
 
 
 def _summary(knowledge: ExplainContext, *, stored: bool) -> str:
-    said = "Accepted." if stored else "Dry run: nothing was stored."
+    message = "Accepted." if stored else "Dry run: nothing was stored."
     if not knowledge.catalog_known:
-        said += " The account's properties have not been listed yet, so nothing can be matched; try again soon."
-    return said
+        message += " The account's properties have not been listed yet, so nothing can be matched; try again soon."
+    return message
 
 
 def _ignored(
@@ -244,7 +244,7 @@ def _iso(at: int) -> str:
 def load_explain_context(connection: Connection, account: Account, call: Identify) -> ExplainContext:
     """Load the data that `explain` needs for a call of an account.
 
-    Raises `MissingEmail` where its IDs lead to no email, and it is not from Engage.
+    Raises `MissingEmail` where its IDs resolve to no email, and it is not from Engage.
     """
     row = accounts.get(connection, account.id) or account
     email = call.email or Identities(connection, account.id, call.ids).email(call.ids)

@@ -54,12 +54,12 @@ class SkippedTime:
 class ParsedIdentify:
     """Content of an Identify call: the person, the traits, the time and the source."""
 
-    #: The email: normalized; as sent, trimmed; and its place, as in ``traits.email``. None where the call has no
-    #: email: its IDs have to lead to one.
+    #: The email: normalized; as sent, trimmed; and its field path (e.g. ``traits.email``). None where the call
+    #: has no email: its IDs have to resolve to one.
     email: str | None
     address: str
     email_field: str | None
-    #: Values at the places of an email that are no email: the reasons by place, as in ``traits.email``.
+    #: Invalid values in email fields, with the reason, by field path (e.g. ``traits.email``).
     invalid_emails: Mapping[str, str]
     #: Traits without nesting: custom traits from ``traits.traits`` are included.
     traits: Mapping[str, JsonValue]
@@ -129,7 +129,9 @@ def parse_call(
     user_id, anonymous_id = call.get("userId") or None, call.get("anonymousId") or None
     if call_type == "delete":
         if user_id is None:
-            raise InvalidCall("userId is missing: a Delete call names by it whom to forget.", field="userId")
+            raise InvalidCall(
+                "userId is missing: a Delete call identifies the person to erase by userId.", field="userId"
+            )
         return ParsedDelete(user_id, at)
     if call_type == "alias":
         return _alias(raw, user_id, at, time_field, skipped_times)

@@ -12,7 +12,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 EARLIEST: Final = 946_684_800_000_000
 #: The year 2100 in microseconds: a number beyond it is no Unix time.
 _LATEST_UNIX: Final = 4_102_444_800_000_000
-#: Unix times by their size: below a limit, a unit is so many microseconds. No two units overlap from 2000 on.
+#: Unix times by their size: below a limit, the microseconds of a unit. No two units overlap from 2000 on.
 _UNITS: Final = (
     (10**11, Decimal(1_000_000)),
     (10**14, Decimal(1_000)),

@@ -79,9 +79,9 @@ class CompiledRule:
         condition_traits = () if self.when is None else _traits_read(self.when, audiences)
         self.depends_on = tuple(dict.fromkeys((*self.traits, *condition_traits)))
         read = (*(name for source in self.sources for name in source.facts), *_facts_read(self.when))
-        said = (source_trait_fact(source, trait) for source in rule.sources or () for trait in self.traits)
+        by_source = (source_trait_fact(source, trait) for source in rule.sources or () for trait in self.traits)
         #: Facts that the rule and its condition read.
-        self.facts = tuple(dict.fromkeys((*read, *said)))
+        self.facts = tuple(dict.fromkeys((*read, *by_source)))
         expressions = (self.when, *(source.expression for source in self.sources))
         #: Whether the value depends on the day.
         self.is_of_the_day = any(each is not None and each.is_of_the_day for each in expressions)
@@ -104,7 +104,7 @@ class CompiledRule:
             if self.when is not None and not runner.is_true(self.when):
                 return NO_VALUE
             if self._is_partial:
-                traits = self._said(profile)
+                traits = self._traits_by_source(profile)
             for source in self.sources:
                 raw = source.read(traits, runner, partial=self._is_partial)
                 value = _blank_to_none(raw)
@@ -132,15 +132,15 @@ class CompiledRule:
             name in profile.facts for source in self.sources for name in source.facts
         )
 
-    def _said(self, profile: MappingInput) -> dict[str, JsonValue]:
+    def _traits_by_source(self, profile: MappingInput) -> dict[str, JsonValue]:
         """Return the traits as the rule's sources sent them, each as of the latest."""
-        said: dict[str, JsonValue] = {}
+        by_source: dict[str, JsonValue] = {}
         for trait in self.traits:
             facts = (profile.facts.get(source_trait_fact(source, trait)) for source in self.rule.sources or ())
             latest = max((each for each in facts if each is not None), key=lambda each: each[1], default=None)
             if latest is not None:
-                said[trait] = latest[0]
-        return said
+                by_source[trait] = latest[0]
+        return by_source
 
     def _transformed(self, value: JsonValue) -> JsonValue:
         name = ""

@@ -111,7 +111,7 @@ def write_date(zone: ZoneInfo, form: str, value: JsonValue) -> str:
 
 
 def shift(zone: ZoneInfo, value: JsonValue, amount: int, unit: str) -> str:
-    """Return a date so many units later, as ISO text; a day stays a day. Raises `CoercionError`."""
+    """Return a date plus an amount of units, as ISO text; a day stays a day. Raises `CoercionError`."""
     name = unit.strip().lower().removesuffix("s")
     if name not in UNITS:
         raise CoercionError(f"there is no unit {unit[:20]!r}: write {', '.join(each + 's' for each in UNITS)}")
@@ -133,7 +133,7 @@ def days_between(zone: ZoneInfo, start: JsonValue, end: date) -> int:
 
 
 def _add_months(time: datetime, months: int) -> datetime:
-    """Return a time so many months later; the last day of a shorter month replaces a day that it lacks."""
+    """Return a time plus a number of months; the last day of a shorter month replaces a day that it lacks."""
     year, month = divmod(time.year * 12 + time.month - 1 + months, 12)
     first = time.replace(year=year, month=month + 1, day=1)
     following = (first.replace(day=28) + timedelta(days=4)).replace(day=1)

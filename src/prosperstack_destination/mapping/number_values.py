@@ -112,7 +112,7 @@ def plain(number: Decimal) -> int | float:
 
 
 def round_half_up(number: Decimal, decimals: int) -> Decimal:
-    """Return a number with so many decimals. Raises `CoercionError`."""
+    """Return a number, rounded to a number of decimals. Raises `CoercionError`."""
     if abs(decimals) > MAX_DECIMALS:
         raise CoercionError(f"a number is rounded to at most {MAX_DECIMALS} decimals")
     try:

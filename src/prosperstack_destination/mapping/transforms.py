@@ -101,7 +101,7 @@ class Transform(BaseModel):
     ] = None
     round: Annotated[
         StrictInt | None,
-        Field(ge=-15, le=15, description="Round to so many decimals (true: none), halves up."),
+        Field(ge=-15, le=15, description="Round half up to this many decimals (true: 0)."),
     ] = None
     scale: Annotated[
         float | None,
@@ -129,10 +129,10 @@ class Transform(BaseModel):
     ] = None
     mask: Annotated[
         StrictInt | None,
-        Field(ge=0, le=100, description="Replace letters and digits by *, except so many at the end (true: 4)."),
+        Field(ge=0, le=100, description="Replace letters and digits by *, except the last N (true: 4)."),
     ] = None
     max_length: Annotated[
-        StrictInt | None, Field(ge=1, le=100_000, description="Keep at most so many characters.")
+        StrictInt | None, Field(ge=1, le=100_000, description="Truncate to this many characters.")
     ] = None
 
     @model_validator(mode="before")
@@ -148,7 +148,7 @@ class Transform(BaseModel):
                 hint = closest(str(name), TRANSFORMS)
                 raise ValueError(f"there is no transform {name!r}" + (f": did you mean {hint}?" if hint else ""))
         if len(data) != 1:
-            raise ValueError("each item of clean holds one transform: write each in a line of its own")
+            raise ValueError("each item of `clean` must have exactly one transform: put each on its own line")
         if None in data.values():
             raise ValueError(f"{next(iter(data))} has no value: write one, or remove the key")
         return {name: DEFAULTS.get(name, True) if value is True else value for name, value in data.items()}

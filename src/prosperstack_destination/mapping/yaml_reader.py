@@ -22,7 +22,7 @@ MAX_DEPTH: Final = 20
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-#: Keys and list indexes that lead to a value.
+#: Path of a value: keys and list indexes.
 Path = tuple[str | int, ...]
 
 

@@ -1,4 +1,4 @@
-"""Client of ProsperStack's API."""
+"""Client of ProsperStack's API: requests, pages, and the errors for its statuses (401, 404, 409, 422, 429, 5xx)."""
 
 import asyncio
 import time

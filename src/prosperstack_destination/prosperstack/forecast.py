@@ -47,7 +47,7 @@ class Forecast:
 
 
 def forecast(people: int, rate: Rate, *, matching: int, subscribers: int | None) -> Forecast:
-    """Return the cost for a number of people of whom ``matching`` are subscribers that differ.
+    """Return the cost for a number of people, ``matching`` of which are subscribers that differ.
 
     ``subscribers`` is the number of subscribers of the account; None: unknown, all people are looked up. At most
     that many are written.

@@ -131,11 +131,11 @@ class LeaseManager:
         due = self._rebalanced_at is None or self.ticks() - self._rebalanced_at >= HEARTBEAT_INTERVAL
         return due or not wanted <= self.held.keys() | self.elsewhere
 
-    async def rebalance(self, wanted: Set[str], resting: Set[str], retired: Set[str]) -> LeaseChanges:
+    async def rebalance(self, wanted: Set[str], idle: Set[str], long_idle: Set[str]) -> LeaseChanges:
         """Renew, take and give up leases; see `LeaseView` for the arguments. Raises `StoreUnavailable`."""
         held = {account: held_lease.lease.fence for account, held_lease in self.held.items()}
         began_at = self.ticks()
-        plan, self.is_first = await self.database.write(_rebalance, self.replica, held, wanted, resting, retired)
+        plan, self.is_first = await self.database.write(_rebalance, self.replica, held, wanted, idle, long_idle)
         self._rebalanced_at = began_at
         self.elsewhere = plan.elsewhere
         until = began_at + LEASE_TTL  # the database counts from a later time
@@ -159,15 +159,15 @@ def _rebalance(
     replica: str,
     held: dict[str, int],
     wanted: Set[str],
-    resting: Set[str],
-    retired: Set[str],
+    idle: Set[str],
+    long_idle: Set[str],
 ) -> tuple[LeasePlan, bool]:
     leases.lock_decisions(connection)
     now = database_now(connection)
     replicas = leases.live_replicas(connection)
     plan = plan_leases(
         LeaseView(
-            now, replica, replicas, leases.load(connection, wanted | held.keys()), held, wanted, resting, retired
+            now, replica, replicas, leases.load(connection, wanted | held.keys()), held, wanted, idle, long_idle
         )
     )
     leases.remove(connection, plan.dead)

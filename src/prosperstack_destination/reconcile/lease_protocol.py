@@ -28,9 +28,9 @@ class LeaseView:
     #: Accounts with work.
     wanted: Set[str] = frozenset()
     #: Held accounts without a running worker.
-    resting: Set[str] = frozenset()
-    #: Resting accounts that had no work for a while.
-    retired: Set[str] = frozenset()
+    idle: Set[str] = frozenset()
+    #: Idle accounts that had no work for a while.
+    long_idle: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def plan_leases(view: LeaseView) -> LeasePlan:
         for account, lease in view.leases.items()
         if lease.owner != view.replica and is_live(lease.expires_at, view.now)
     }
-    retired = view.retired & mine - view.wanted
-    kept = mine - retired
+    long_idle = view.long_idle & mine - view.wanted
+    kept = mine - long_idle
     free = view.wanted - kept - elsewhere
     # Stored for this replica but unknown to it: the result of an earlier transaction was lost.
     stray = {
@@ -79,15 +79,17 @@ def plan_leases(view: LeaseView) -> LeasePlan:
     } - mine
     alive = {name for name, until in view.replicas.items() if is_live(until, view.now)} | {view.replica}
     quota = _quota(view.replica, alive, len(kept) + len(elsewhere) + len(free))
-    surplus = _surplus(kept, view.resting, quota)
-    handed_over = surplus & view.resting
+    surplus = _surplus(kept, view.idle, quota)
+    handed_over = surplus & view.idle
     kept -= handed_over
     taken = sorted(free)[: max(quota - len(kept), 0)]
     stray -= set(taken)
     return LeasePlan(
         kept=kept,
         taken=tuple(_taken(view, account) for account in taken),
-        given_up=tuple(replace(view.leases[name], expires_at=0) for name in sorted(retired | handed_over | stray)),
+        given_up=tuple(
+            replace(view.leases[name], expires_at=0) for name in sorted(long_idle | handed_over | stray)
+        ),
         lost=view.held.keys() - mine,
         draining=surplus - handed_over,
         elsewhere=elsewhere,
@@ -117,10 +119,10 @@ def _quota(replica: str, alive: Set[str], accounts: int) -> int:
     return part + (sorted(alive).index(replica) < rest)
 
 
-def _surplus(kept: Set[str], resting: Set[str], quota: int) -> Set[str]:
+def _surplus(kept: Set[str], idle: Set[str], quota: int) -> Set[str]:
     """Return the held accounts above the quota; accounts without a running worker go first."""
     excess = max(len(kept) - quota, 0)
-    return set(sorted(kept, key=lambda account: (account not in resting, account))[:excess])
+    return set(sorted(kept, key=lambda account: (account not in idle, account))[:excess])
 
 
 def _taken(view: LeaseView, account: str) -> Lease:

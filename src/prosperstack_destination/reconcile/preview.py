@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 #: Number of examples.
 EXAMPLES: Final = 10
-#: Profiles that an approximate preview evaluates: of more, one in so many.
+#: Profiles that an approximate preview evaluates: of more, a sample.
 SAMPLE: Final = 50_000
 
 

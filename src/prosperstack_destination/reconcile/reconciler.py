@@ -209,14 +209,14 @@ class Reconciler:
 
     async def _rebalance(self, wanted: set[str]) -> None:
         ticks = self._ticks()
-        resting = {account_id for account_id, running in self._running.items() if running.task is None}
-        retired = {
+        idle = {account_id for account_id, running in self._running.items() if running.task is None}
+        long_idle = {
             account_id
-            for account_id in resting
+            for account_id in idle
             if ticks - self._running[account_id].worked_at >= IDLE_TTL
             and not self._running[account_id].rate_limiter.streaks.broken
         }
-        changes = await self.lease_manager.rebalance(wanted, resting, retired)
+        changes = await self.lease_manager.rebalance(wanted, idle, long_idle)
         for account_id in self._running.keys() - self.lease_manager.held.keys():
             running = self._running.pop(account_id)
             running.stop()
@@ -366,7 +366,7 @@ class Reconciler:
             raise _Halted
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait for an event, up to so many seconds; return whether it was set."""
+        """Wait for an event, up to a number of seconds; return whether it was set."""
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:

@@ -234,28 +234,28 @@ def _path_segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _error_for_status(response: httpx.Response, said: str) -> SegmentApiError | SegmentUnavailable:
+def _error_for_status(response: httpx.Response, message: str) -> SegmentApiError | SegmentUnavailable:
     """Return the error for a status other than success."""
     status = response.status_code
-    quoted = f" It says: {said}" if said else ""
+    quoted = f" It says: {message}" if message else ""
     match status:
         case 401:
             return SegmentInvalidToken(
                 f"Segment refuses the token: {_CREATE_HINT}. The token of a workspace in the EU works only in "
                 f"the region EU.{quoted}",
                 status_code=status,
-                segment_message=said,
+                segment_message=message,
             )
         case 403:
             return SegmentNotPermitted(
                 "Segment does not permit this to the token: give it the role Workspace Owner, or Source Admin of "
                 f"the sources to connect, or create another one.{quoted}",
                 status_code=status,
-                segment_message=said,
+                segment_message=message,
             )
         case 404:
             text = f"Segment has no such resource, or does not show it to this token.{quoted}"
-            return SegmentNotFound(text, status_code=status, segment_message=said)
+            return SegmentNotFound(text, status_code=status, segment_message=message)
         case 429:
             wait = read_retry_after(response.headers, LONGEST_RETRY_SECONDS) or RETRY_SECONDS
             text = f"Segment's Public API limits the rate of requests: try again in {retry_after_header(wait)} s."
@@ -264,7 +264,7 @@ def _error_for_status(response: httpx.Response, said: str) -> SegmentApiError | 
             return SegmentApiError(
                 f"Segment refuses the request ({status}).{quoted}",
                 status_code=status,
-                segment_message=said,
+                segment_message=message,
             )
         case _:
             return SegmentUnavailable(

@@ -64,7 +64,7 @@ class Database:
         self._engine = _engine(url)
 
     def answering_within(self, seconds: float) -> "Database":
-        """Return this database with a limit on each transaction: `StoreUnavailable` after so many seconds.
+        """Return this database with a limit on each transaction: `StoreUnavailable` after ``seconds``.
 
         The outcome of such a transaction is unknown: it may still be committed.
         """

@@ -62,7 +62,7 @@ class Identify:
     """Parsed Identify call."""
 
     account_id: str
-    #: Trimmed and in lower case: the person's key within the account. None: the IDs lead to it.
+    #: Trimmed and in lower case: the person's key within the account. None: the IDs resolve to it.
     email: str | None
     #: Email in its original case, since ProsperStack may compare case-sensitively.
     address: str
@@ -151,7 +151,7 @@ class Status(StrEnum):
     IN_SYNC = "in_sync"
     #: No subscriber has this email, as of the last lookup.
     UNMATCHED = "unmatched"
-    #: ProsperStack rejects the email itself; retried with the person's next call.
+    #: ProsperStack rejects the email itself; retried with the person's next call. (Stored as ``set_aside``.)
     REJECTED = "set_aside"
 
 
@@ -161,7 +161,7 @@ UNSETTLED = (Status.PENDING, Status.READY, Status.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Profile of one email: all that Segment said of it, merged per trait."""
+    """Profile of one email: all traits received for it, merged per trait."""
 
     id: int
     account_id: str

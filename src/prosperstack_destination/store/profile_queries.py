@@ -230,7 +230,7 @@ _SCAN_PAGE: Final = (
 def scan_page(
     connection: Connection, account_id: str, after: str, *, limit: int = PAGE_SIZE, one_in: int = 1
 ) -> list[ScannedProfile]:
-    """Return the profiles after an email ("" for the first page); with ``one_in``, a sample of one in so many."""
+    """Return the profiles after an email ("" for the first page); with ``one_in``, a sample of every n-th."""
     rows = connection.execute(_SCAN_PAGE, {"account": account_id, "after": after, "limit": limit, "one_in": one_in})
     return [ScannedProfile(*row) for row in rows]
 

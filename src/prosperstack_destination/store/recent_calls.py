@@ -237,8 +237,8 @@ def _rows(
     return rows
 
 
-def _is_about(whom: Collection[str]) -> ColumnElement[bool]:
-    return recent_calls.c.subject.in_(whom) | recent_calls.c.user_subject.in_(whom)
+def _is_about(subjects: Collection[str]) -> ColumnElement[bool]:
+    return recent_calls.c.subject.in_(subjects) | recent_calls.c.user_subject.in_(subjects)
 
 
 def _call(row: Row[Any]) -> RecentCall:

@@ -51,7 +51,7 @@ def delete_inactive(connection: Connection, after: int, before: int, now: int) -
 
 
 def trim(connection: Connection, table: Table, at: "Column[int]", before: int, max_rows: int) -> int:
-    """Delete some rows of a table older than ``before``, or beyond the newest ``most`` of their account.
+    """Delete some rows of a table older than ``before``, or beyond the newest ``max_rows`` of their account.
 
     ``at`` is the column with their times; IDs grow with time. Return the number of deleted rows; 0: done.
     """

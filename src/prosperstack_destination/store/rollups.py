@@ -18,7 +18,7 @@ from prosperstack_destination.store.statements import insert_if_missing
 from prosperstack_destination.store.tables import tallies
 
 #: Upper bounds of the histogram of times from accepted to delivered, in seconds; one more bucket has longer times.
-FRESHNESS: Final = tuple(
+DELIVERY_TIME_BOUNDS: Final = tuple(
     round(0.1 * 1.5**step, 3) if 0.1 * 1.5**step < 10 else float(round(0.1 * 1.5**step)) for step in range(36)
 )
 #: Account ID of calls whose key opens no account.
@@ -58,7 +58,7 @@ class Rollup:
     #: Calls that the account's mapping left out, and those without the consent that it requires.
     filtered: int = 0
     no_consent: int = 0
-    #: Histogram of deliveries by `FRESHNESS`; trailing zeros may be missing.
+    #: Histogram of deliveries by `DELIVERY_TIME_BOUNDS`; trailing zeros may be missing.
     freshness: list[int] = field(default_factory=list)
     #: Largest observed number of waiting profiles.
     backlog: int = 0
@@ -80,7 +80,10 @@ class Rollup:
 
     def record_delivery(self, seconds: float) -> None:
         """Count a delivery with its time from accepted to delivered, in seconds."""
-        place = next((place for place, bound in enumerate(FRESHNESS) if seconds <= bound), len(FRESHNESS))
+        place = next(
+            (place for place, bound in enumerate(DELIVERY_TIME_BOUNDS) if seconds <= bound),
+            len(DELIVERY_TIME_BOUNDS),
+        )
         self.freshness += [0] * (place + 1 - len(self.freshness))
         self.freshness[place] += 1
 
@@ -142,10 +145,10 @@ def percentile(freshness: Sequence[int], fraction: float) -> float | None:
     wanted = fraction * total
     for place, reached in enumerate(accumulate(freshness)):
         if reached >= wanted and freshness[place]:
-            low = FRESHNESS[place - 1] if place else 0.0
-            high = FRESHNESS[min(place, len(FRESHNESS) - 1)]
-            reckoned = low + (high - low) * (wanted - (reached - freshness[place])) / freshness[place]
-            return min(reckoned, high)  # rounding may exceed the bound
+            low = DELIVERY_TIME_BOUNDS[place - 1] if place else 0.0
+            high = DELIVERY_TIME_BOUNDS[min(place, len(DELIVERY_TIME_BOUNDS) - 1)]
+            interpolated = low + (high - low) * (wanted - (reached - freshness[place])) / freshness[place]
+            return min(interpolated, high)  # rounding may exceed the bound
     raise AssertionError("the last one reaches all of them")
 
 

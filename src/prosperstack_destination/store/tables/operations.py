@@ -112,7 +112,7 @@ tallies = Table(
     # Calls that the account's mapping left out, and those without the consent that it requires.
     Column("filtered", BigInteger, nullable=False, server_default="0"),
     Column("no_consent", BigInteger, nullable=False, server_default="0"),
-    # Histogram of times from accepted to delivered: see `store.rollups.FRESHNESS`.
+    # Histogram of times from accepted to delivered: see `store.rollups.DELIVERY_TIME_BOUNDS`.
     Column("freshness", Text, nullable=False, server_default="[]"),
     # Largest observed number of waiting profiles.
     Column("backlog", BigInteger, nullable=False, server_default="0"),

@@ -110,7 +110,7 @@ subscribers = Table(
     Index("ix_subscribers_platform_id", "account_id", "platform_id"),
 )
 
-#: Progress of each account's listings and sweeps: see `store.listing_state.ListingState`.
+#: Listing state of each account, its listings' and sweeps' progress: see `store.listing_state.ListingState`.
 directories = Table(
     "directories",
     metadata,
@@ -120,16 +120,18 @@ directories = Table(
     Column("size", Integer),
     # Listing in progress.
     Column("began_at", BigInteger),
+    # Start by ProsperStack's clock.
     Column("began_there", BigInteger),
     Column("since", BigInteger),
     Column("cursor", Text),
     Column("pages", Integer, nullable=False, server_default="0"),
+    # Number of new or changed subscribers so far.
     Column("news", Integer, nullable=False, server_default="0"),
     Column("found", Integer, nullable=False, server_default="0"),
     # Requests since the end of the latest listing.
     Column("lookups", Integer, nullable=False, server_default="0"),
     Column("writes", Integer, nullable=False, server_default="0"),
-    # Time of the next listing at the latest, and the number of consecutive ones without changes.
+    # Time of the next listing at the latest, and the number of consecutive unchanged listings.
     Column("refresh_at", BigInteger),
     Column("quiet", Integer, nullable=False, server_default="0"),
     # Start of the latest complete sweep; start and cursor of the one in progress; due time of its next page. See
@@ -220,7 +222,7 @@ erasures = Table(
     Column("at", BigInteger, nullable=False),
 )
 
-#: Queue of erasures in ProsperStack: properties to clear, or subscribers to delete.
+#: Remote erasures: the queue of erasures in ProsperStack: properties to clear, or subscribers to delete.
 clearings = Table(
     "clearings",
     metadata,
