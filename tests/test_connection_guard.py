@@ -48,6 +48,7 @@ class App:
         post("/a", b"body") + post("/b", b"") + post("/c", b"GET / HTTP/1.1\r\n\r\n" * 3),
         b"\r\n\r\n" + post("/a", b"1") + b"\r\n" + post("/b", b"2"),
         b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+        post("/a", b"body").replace(b": 4\r\n", b": " + b"0" * 30 + b"4\r\n") + post("/b"),
         chunked("/a", b"4\r\nbody\r\n4;x=y\r\n\r\n\r\n\r\n0\r\nTrailer: x\r\n\r\n") + post("/b"),
         chunked("/a", b"0\r\n\r\n") + chunked("/b", b"1\r\nx\r\n0\r\n\r\n"),
         post("/a", b"body", "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAA\r\n"),

@@ -1,6 +1,7 @@
 """The HTTP client on the network: its errors, its addresses, and what it does not keep."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -157,3 +158,58 @@ async def test_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch)
             await http.get("http://prosperstack.invalid/v1")
 
     assert heads[0].startswith(b"GET http://prosperstack.invalid/v1")
+
+
+_OK_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "flood"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" * 1_000),
+        (_OK_CHUNKED + b"1", b";a" * 30_000),
+        (_OK_CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n" * 10_000),
+        (_ok(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 1_000),
+    ],
+    ids=["interim responses", "early hints", "chunk extension", "trailers", "responses without a request"],
+)
+async def test_endless_framing_ends_the_connection(head: bytes, flood: bytes) -> None:
+    """A server that sends without end what is no body loses its connection after some MB."""
+    sent = 0
+    lost = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await _head(reader)
+        writer.write(head)
+        try:
+            while sent < 200 * 1024**2:
+                writer.write(flood)
+                await writer.drain()
+                sent += len(flood)
+        except ConnectionError:
+            lost.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, create_http_client(None) as http:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with contextlib.suppress(httpx.TransportError):
+            async with http.stream("PATCH", url) as response:
+                await read_body(response)
+        await asyncio.wait_for(lost.wait(), 20)
+
+    assert sent < 64 * 1024**2
+
+
+async def test_large_body_arrives_whole() -> None:
+    """A body of nearly the largest size arrives, on a connection that has served others before."""
+    body = b"[" + b" " * 8_000_000 + b"]"
+    answers = [_ok(), b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body), _ok()]
+    async with _server(lambda _: answers[0]) as url, create_http_client(None) as http:
+        for expected in (b"{}", body, b"{}"):
+            async with http.stream("GET", url) as response:
+                assert await read_body(response) == expected
+            answers.pop(0)
+            if not answers:
+                break

@@ -17,7 +17,7 @@ def content_length(head: bytes) -> int:
     if start < 0:
         return 0
     start += len(name)
-    value = head[start : head.find(b"\r\n", start)].strip(b" \t")
+    value = head[start : head.find(b"\r\n", start)].strip(b" \t").lstrip(b"0")
     return int(value) if value.isdigit() and len(value) < 20 else 0
 
 

@@ -1,5 +1,6 @@
 """Parsing calls by what a mapping says about them."""
 
+import time
 from typing import Any
 
 import pytest
@@ -209,3 +210,23 @@ def test_wrong_option_is_refused_by_its_key(options: dict[str, JsonValue], key: 
         check_mapping(options)
 
     assert any(each.key.startswith(key) and message in each.message for each in error.value.faults)
+
+
+@pytest.mark.parametrize("pattern", ["*.*.*.password", "*a*a*b", "*.*a*.*b"])
+@pytest.mark.parametrize("name", ["a." * 30_000, "a" * 60_000], ids=["steps", "letters"])
+def test_long_names_are_matched_in_linear_time(pattern: str, name: str) -> None:
+    """A pattern with several wildcards is compared with a name of 60 KB at once; it took minutes."""
+    began_at = time.monotonic()
+    rules(drop=[pattern]).without_dropped({"traits": {name: 1}}, ())
+
+    assert time.monotonic() - began_at < 2
+
+
+def test_all_patterns_fit_into_memory() -> None:
+    """The most patterns of the greatest length compile, and match."""
+    patterns = [f"{number:03}" + "*.é" * 65 for number in range(200)]
+    name = "007" + ".é" * 65
+
+    assert rules(drop=[*patterns]).without_dropped({"traits": {name: 1, "kept\ud800\n": 2}}, ()) == {
+        "traits": {"kept\ud800\n": 2}
+    }

@@ -5,13 +5,13 @@ besides its traits are kept for rules (see `facts`).
 """
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
+import re2
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
 
 from prosperstack_destination.call_facts import SOURCE_FACT, context_fact, source_trait_fact
@@ -29,6 +29,8 @@ from prosperstack_destination.mapping.transforms import Transform, expand_short_
 MAX_FACT: Final = 4_096
 #: Most patterns of traits that are never stored.
 MAX_DROPPED: Final = 200
+#: Memory of the compiled patterns of a mapping, in bytes: the most and longest patterns take a sixth of it.
+_PATTERNS_BYTES: Final = 64 << 20
 #: Deepest nesting in which traits are dropped; deeper parts of a call are refused.
 _MAX_DEPTH: Final = 100
 
@@ -176,7 +178,7 @@ class CallRules:
         self._facts = sorted(facts)
         self._emails = options.email and (options.email.first_of or (str(options.email.from_),))
         self._steps = [] if options.email is None else [each.step() for each in options.email.clean]
-        self._dropped = None if not options.drop else re.compile("|".join(map(_pattern, options.drop)), re.I)
+        self._dropped = None if not options.drop else _compile_patterns(options.drop)
 
     @property
     def has_email(self) -> bool:
@@ -282,7 +284,8 @@ class CallRules:
         return kept
 
     def _is_dropped(self, path: str) -> bool:
-        return self._dropped is not None and self._dropped.fullmatch(path) is not None
+        # RE2 takes bytes of any text, and no text with half a surrogate pair.
+        return self._dropped is not None and self._dropped.fullmatch(path.encode(errors="replace")) is not None
 
 
 def dump_call_rules(options: CallOptions, facts: frozenset[tuple[str, ...]]) -> str | None:
@@ -315,6 +318,15 @@ def _part(context: Mapping[str, JsonValue], path: list[str]) -> JsonValue:
     return value
 
 
+def _compile_patterns(texts: tuple[str, ...]) -> Any:
+    """Return patterns of paths as one regular expression of RE2, which takes linear time for any names."""
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    options.max_mem = _PATTERNS_BYTES
+    return re2.compile("|".join(map(_pattern, texts)), options)
+
+
 def _pattern(text: str) -> str:
     """Return a pattern of a path as a regular expression."""
     steps = text.split(".")
@@ -323,4 +335,4 @@ def _pattern(text: str) -> str:
 
 
 def _step(text: str) -> str:
-    return "[^.]*".join(re.escape(part) for part in text.split("*"))
+    return "[^.]*".join(re2.escape(part) for part in text.split("*"))
