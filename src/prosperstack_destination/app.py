@@ -111,7 +111,7 @@ class _App(FastAPI):
 
 
 def _plain_routes(services: Services) -> list[BaseRoute]:
-    """Return the routes that are no FastAPI routes: the dashboard, the documentation, the settings of SDKs."""
+    """Return the routes that are not FastAPI routes: the dashboard, the documentation, the settings of SDKs."""
     dashboard, settings = services.dashboard, services.foundation.settings
     sdk_settings = _ingest_or_503(settings.role, services.ingest.sdk_settings)
     return [
@@ -206,7 +206,7 @@ def _internal_error(_: Exception) -> Response:
 
 
 def _install_openapi(app: FastAPI) -> None:
-    """Add the endpoints that are no FastAPI routes to the OpenAPI document."""
+    """Add the endpoints that are not FastAPI routes to the OpenAPI document."""
     generate = app.openapi
 
     def document() -> dict[str, Any]:

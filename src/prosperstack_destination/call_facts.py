@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 def context_fact(path: Sequence[str]) -> str:
-    """Return the name of the fact with a part of the newest context, as of ``("campaign", "name")``."""
+    """Return the name of the fact with a part of the newest context, e.g. ``("campaign", "name")``."""
     return _CONTEXT + _SEPARATOR.join(path)
 
 

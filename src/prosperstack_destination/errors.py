@@ -60,7 +60,7 @@ class CallError(DestinationError):
 
 
 class InvalidCall(CallError):
-    """Malformed call. ``field`` names the invalid part, as in ``context.traits``; None: the whole call."""
+    """Malformed call. ``field`` names the invalid part, e.g. ``context.traits``; None: the whole call."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class InvalidCall(CallError):
 class MissingEmail(InvalidCall):
     """Call without an email, whose IDs resolve to none. ``has_ids`` tells whether it has any ID.
 
-    ``invalid_emails`` are the reasons of values that are no email, by their places, as in ``traits.email``.
+    ``invalid_emails`` are the reasons of invalid values in email fields, by field path, e.g. ``traits.email``.
     ``found_at`` are other places where the call has an email address.
     """
 

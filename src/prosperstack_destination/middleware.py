@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from logging import DEBUG
-from random import getrandbits  # a request ID tells requests apart, and is no secret
+from random import getrandbits  # a request ID tells requests apart; it is not a secret
 from typing import Final
 from urllib.parse import quote
 

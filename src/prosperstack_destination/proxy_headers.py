@@ -15,7 +15,7 @@ def client_address(scope: Scope, trusted_proxies: int) -> str:
 
     ``trusted_proxies`` is the number of proxies in front of the service. Each appends the address of its
     peer to ``X-Forwarded-For``: the client is that many entries from the right. Clients can forge
-    entries further left. With 0, with fewer entries than proxies, or with an entry that is no address, the
+    entries further left. With 0, with fewer entries than proxies, or with an entry that is not an address, the
     result is the peer of the connection.
     """
     peer: str = scope["client"][0] if scope.get("client") else ""

@@ -58,7 +58,7 @@ def url_of(host: str, port: int) -> str:
 def _bind_error(error: OSError, host: str, setting: str) -> str:
     """Return why a socket cannot listen, and what to change."""
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine. Use 127.0.0.1, or 0.0.0.0 for all of its addresses."
+        return f"{host} is not an address of this machine. Use 127.0.0.1, or 0.0.0.0 for all of its addresses."
     if error.errno == errno.EACCES:
         return f"the port is reserved for the system ({error.strerror}). Choose one from 1024 on with {setting}."
     return f"{error.strerror}: is the service running already? Choose another port with {setting}."

@@ -78,7 +78,7 @@ def http_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("write a whole URL, which begins with https:// or http://")
     if not parts.hostname or " " in value or _port(parts.netloc) is None:
-        raise ValueError("its host or port is not valid, as in https://api.example.com:8443/v1")
+        raise ValueError("its host or port is not valid: write it like https://api.example.com:8443/v1")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("write a URL without a user, a query (?) or a fragment (#)")
     return value.rstrip("/")
@@ -87,9 +87,9 @@ def http_url(value: str) -> str:
 def listen_host(value: str) -> str:
     """Return an IP address or a host name to listen on; raise `ValueError` for a URL, a port or brackets."""
     if value.startswith("["):
-        raise ValueError("write an IPv6 address without brackets, as in ::1")
+        raise ValueError("write an IPv6 address without brackets, e.g. ::1")
     if "/" in value or " " in value:
-        raise ValueError("write an address alone, as in 0.0.0.0")
+        raise ValueError("write an address alone, e.g. 0.0.0.0")
     if value.count(":") == 1:
         raise ValueError("write an address without a port, which PORT or ADMIN_PORT sets")
     return value

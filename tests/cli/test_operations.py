@@ -373,7 +373,7 @@ def test_public_keys_have_origins(commands: Commands) -> None:
     assert app.startswith("psp_")
     assert {("public", "https://a.example, http://b:81"), ("public", ""), ("secret", "")} <= listed
     assert "add --public" in commands.fails("keys", "issue", "--origin", "https://a.example")
-    assert "is no origin" in commands.fails("keys", "issue", "--public", "--origin", "*")
+    assert "is not an origin" in commands.fails("keys", "issue", "--public", "--origin", "*")
 
 
 def test_lists_have_json_output(commands: Commands) -> None:

@@ -48,7 +48,7 @@ async def test_public_key_has_its_origins(dashboard: Dashboard) -> None:
     assert "public, for pages of <code>https://app.example.com</code>, <code>http://localhost:3000</code>" in page
     assert "public, for apps" in page
     assert wrong.status_code == 422
-    assert "is no origin" in wrong.text
+    assert "is not an origin" in wrong.text
     assert "Wrong" not in page
 
 

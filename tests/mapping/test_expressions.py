@@ -53,7 +53,7 @@ def test_expression_names_its_traits_and_path(
         ("length(traits.a, traits.b)", "length() takes 1 argument, not 2"),
         ("not_null()", "at least 1 argument, not 0"),
         ("&traits.a", "& is only allowed before an argument of map"),
-        ("!traits.a", "put the whole path in brackets, as in !(traits.vip)"),
+        ("!traits.a", "put the whole path in brackets, e.g. !(traits.vip)"),
         ("length(&traits.a)", "& is only allowed before an argument of map"),
         ("traits." + "a" * 1000, "shorten it to 1,000"),
         ("(" * 400 + "traits" + ")" * 400, "nested more than 40 levels deep"),

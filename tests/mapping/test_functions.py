@@ -101,7 +101,7 @@ def test_wrong_value_is_an_error_with_its_reason(text: str, traits: dict[str, Js
     ("text", "message"),
     [
         ("regex_match(traits.a, '(?=x)')", "regex_match(): the regular expression is not valid in RE2"),
-        ("format_date(traits.a, 'DD.MM.YYYY')", "write the parts of a date with %, as in %d.%m.%Y"),
+        ("format_date(traits.a, 'DD.MM.YYYY')", "write the parts of a date with %, e.g. %d.%m.%Y"),
         ("hash(traits.a, 'sha')", "there is no hash 'sha': write sha256, hmac, sha1, md5"),
         ("date_add(traits.a, `1`, 'fortnights')", "there is no unit 'fortnights': write months"),
         ("parse_number(traits.a, 'german')", "there is no locale 'german'"),

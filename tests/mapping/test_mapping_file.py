@@ -85,7 +85,7 @@ def read_faults(text: str) -> list[tuple[int, str]]:
         ),
         ("property: plan\n    from: traits.x\n    values:\n      a: [1]", 5, "values.a: write one value here"),
         ("property: plan\n    from: traits.x\n    timezone: Berlin", 4, "rules[0].timezone: there is no time zone"),
-        ("property: plan\n    from: traits.x\n    date_format: DD.MM.YYYY", 4, "as in %d.%m.%Y"),
+        ("property: plan\n    from: traits.x\n    date_format: DD.MM.YYYY", 4, "e.g. %d.%m.%Y"),
         ("property: plan\n    from: traits.x\n  - property: plan\n    from: traits.y", 4, "two rules feed"),
         ("property: Plan tier\n    from: traits.", 2, "the key of the property named 'Plan tier' is plan"),
         ("property: Plan tier\n    from: traits.", 3, "something is missing at its end"),

@@ -83,7 +83,7 @@ async def test_folder_as_database_is_rejected(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (None, "is a folder"),
-        (b"\x80\xff\x00" * 20, "is no text"),
+        (b"\x80\xff\x00" * 20, "is not text"),
         (b"short\n", "5 characters, fewer than 16"),
         (b"", "0"),
     ],

@@ -57,7 +57,7 @@ def open_account(connection: Connection, key: str, vault: Vault, actor: str, now
     """Open the account of a ProsperStack key, and return it and whether it is new. Safe to repeat.
 
     Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
-    `AdminServices.invalidate_credentials` afterwards. Raises `InvalidInput` if the text is no key.
+    `AdminServices.invalidate_credentials` afterwards. Raises `InvalidInput` if the text is not a key.
     """
     known = accounts.find_by_key_hash(connection, key_hash(key))
     return issuing.open_account(connection, key, vault, actor, now), known is None
@@ -150,7 +150,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
     """Replace the account's ProsperStack key, and return the account.
 
     Check the key first (`AdminServices.check_key`). Call `AdminServices.wake` and
-    `AdminServices.invalidate_credentials` afterwards. Raises `InvalidInput` for text that is no key, a key of
+    `AdminServices.invalidate_credentials` afterwards. Raises `InvalidInput` for text that is not a key, a key of
     the other mode, and the key of another account.
     """
     issuing.replace_key(connection, account, key, vault, actor, now)
@@ -199,7 +199,7 @@ def set_reserve(connection: Connection, account: Account, reserve: float | None,
     """
     if reserve is not None and not 0 <= reserve < 1:  # which NaN is not either
         raise InvalidInput(
-            "The reserve is the part of the rate limit kept free for your own tools: 0 to less than 1, as in 0.1."
+            "The reserve is the part of the rate limit kept free for your own tools: 0 to less than 1, e.g. 0.1."
         )
     accounts.set_reserve(connection, account.id, reserve)
     activity.record_action(connection, account.id, now, actor=actor, action="set", details={"reserve": reserve})

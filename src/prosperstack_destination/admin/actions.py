@@ -80,7 +80,7 @@ async def retry_all(store: UnitOfWork, account: Account, actor: str, now: int, b
 
 
 async def retry_group(store: UnitOfWork, account: Account, key: str, reason: str, actor: str, now: int) -> int:
-    """Retry the people with one problem: a property and a reason, as in `store.problems.grouped`.
+    """Retry the people with one problem: a property and a reason, as `store.problems.grouped` groups them.
 
     Returns their number; 0 means that the problem is gone.
     """

@@ -92,7 +92,7 @@ class CallView:
     """A call as operators see it."""
 
     call: RecentCall
-    #: The call's JSON; its text if it is no JSON or was cut; None if nothing of it is kept.
+    #: The call's JSON; its text if it is not JSON or was cut; None if nothing of it is kept.
     arrived: JsonValue
     is_json: bool
     masked: bool

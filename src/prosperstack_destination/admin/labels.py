@@ -89,7 +89,7 @@ CHANNEL: Final[Mapping[Channel, str]] = {
 
 
 def span(seconds: float) -> str:
-    """Return a duration in words, as in ``3 h 20 min``."""
+    """Return a duration in words, e.g. ``3 h 20 min``."""
     if seconds < 1:
         return "less than a second"
     if seconds < 120:
@@ -103,7 +103,7 @@ def span(seconds: float) -> str:
 
 
 def brief(seconds: float) -> str:
-    """Return a duration in short form, as in ``0.4 s``."""
+    """Return a duration in short form, e.g. ``0.4 s``."""
     return f"{seconds:.1f} s" if seconds < 10 else span(seconds)
 
 

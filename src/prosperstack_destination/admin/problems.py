@@ -24,7 +24,7 @@ from prosperstack_destination.store.remote_erasures import FailedRemoteErasure
 _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     (
         "is not a single value",
-        "Add a rule that takes one part of it, as in from: traits.address.city, or turns an array into text: join.",
+        "Add a rule that takes one part of it, e.g. from: traits.address.city, or turns an array into text: join.",
     ),
     (
         "none of true, t, 1, false, f, 0",
@@ -32,17 +32,17 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "only 1 and 0 are booleans",
-        "Add a rule that compares numbers and keeps the rest, as in from: type(traits.logins) == 'number' && "
+        "Add a rule that compares numbers and keeps the rest, e.g. from: type(traits.logins) == 'number' && "
         "traits.logins > `0` || traits.logins, or send true and false.",
     ),
     (
         "is not an ISO 8601 date",
-        'Add a rule with date_format, as in date_format: "%d/%m/%Y" (ISO dates are accepted as well), or send '
+        'Add a rule with date_format, e.g. date_format: "%d/%m/%Y" (ISO dates are accepted as well), or send '
         "dates as 2026-12-31.",
     ),
     (
         "date of the form",
-        'Add the other form to the rule\'s date_format, as in date_format: ["%d/%m/%Y", "%d.%m.%Y"]. ISO dates are '
+        'Add the other form to the rule\'s date_format, e.g. date_format: ["%d/%m/%Y", "%d.%m.%Y"]. ISO dates are '
         "accepted as well.",
     ),
     ("is not a date", "Map the property to a trait that is a date, or make it a boolean property in ProsperStack."),
@@ -63,15 +63,15 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "means neither yes nor no",
-        "Replace yes_no by values in the rule, as in values: {active: true, paused: false}.",
+        "Replace yes_no by values in the rule, e.g. values: {active: true, paused: false}.",
     ),
     (
         "do not make a number",
-        "Say what points and commas mean, as in number: de for 1.299,00 and number: en for 1,299.00.",
+        "Say what points and commas mean, e.g. number: de for 1.299,00 and number: en for 1,299.00.",
     ),
     (
         "text is compared as a number",
-        "Wrap the trait in to_number() in the rule's expression, as in to_number(traits.mrr) >= `1000`, or send a "
+        "Wrap the trait in to_number() in the rule's expression, e.g. to_number(traits.mrr) >= `1000`, or send a "
         "number.",
     ),
     ("too much work", "Simplify the rule's expression, or send the result as a trait of its own."),
@@ -82,13 +82,13 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "() takes",
-        "Give the rule a condition that excludes people whose traits have another type, as in "
+        "Give the rule a condition that excludes people whose traits have another type, e.g. "
         "when: type(traits.contacts) == 'array'.",
     ),
-    ("items cannot be joined", "Join one part of each item, as in from: traits.items[*].name."),
+    ("items cannot be joined", "Join one part of each item, e.g. from: traits.items[*].name."),
     (
         "items of an array can be counted",
-        "Exclude other values by a condition, as in when: type(traits.contacts) == 'array'.",
+        "Exclude other values by a condition, e.g. when: type(traits.contacts) == 'array'.",
     ),
     ("it cannot be rounded", "Send a number, or exclude such texts by a condition: when: to_number(traits.mrr)."),
     ("it cannot be scaled", "Send a number, or exclude such texts by a condition: when: to_number(traits.mrr)."),
@@ -96,7 +96,7 @@ _ADVICE: Final[tuple[tuple[str, str], ...]] = (
     ("not a finite number", "Correct the number at its source: JSON cannot represent it."),
     (
         "is not a number",
-        "Add a rule with values for such texts and fallback: keep, as in values: {many: 100}; map the property to "
+        "Add a rule with values for such texts and fallback: keep, e.g. values: {many: 100}; map the property to "
         "another trait, or send a number.",
     ),
 )

@@ -60,7 +60,7 @@ class AccountPatch(RequestBody):
     hold_unknown: HoldUnknown | None = Field(
         None, description="Calls with an ID but without a known email that are held: those of Engage, or all."
     )
-    time_zone: str | None = Field(None, description="Zone in which rules see the day, as in `Europe/Berlin`.")
+    time_zone: str | None = Field(None, description="Zone in which rules see the day, e.g. `Europe/Berlin`.")
 
 
 class RetryResponse(ResponseBody):

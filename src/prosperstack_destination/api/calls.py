@@ -39,7 +39,7 @@ class CallResponse(ResponseBody):
         description="`kind:key` of its source, audience or computed trait.",
     )
     person: str | None = Field(description="Pseudonym of its email or ID.")
-    arrived: JsonValue = Field(description="The call's JSON; its text if it is no JSON or was cut; null: not kept.")
+    arrived: JsonValue = Field(description="The call's JSON; its text if not JSON or cut; null: not kept.")
     is_json: bool
     size: int = Field(
         validation_alias=AliasPath("call", "size"), description="Size in bytes; at most 16 KB of a call are kept."

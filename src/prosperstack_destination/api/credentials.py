@@ -33,7 +33,7 @@ class KeyRequest(CredentialRequest):
     origins: list[str] = Field(
         default=[],
         max_length=MAX_ORIGINS,
-        description="Of a public key: page origins, as in `https://app.example.com`; none for apps.",
+        description="Of a public key: page origins, e.g. `https://app.example.com`; none for apps.",
     )
 
     @model_validator(mode="after")

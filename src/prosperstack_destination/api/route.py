@@ -64,7 +64,7 @@ MAX_FAULTS: Final = 20
 class FaultResponse(BaseModel):
     """One fault of a mapping."""
 
-    key: str = Field(description="Path of the fault, as in `rules[2].from`.")
+    key: str = Field(description="Path of the fault, e.g. `rules[2].from`.")
     message: str = Field(description="The fault, and its correction.")
     line: int | None = Field(description="Line in the text, from 1; null if the mapping was sent as data.")
     column: int | None

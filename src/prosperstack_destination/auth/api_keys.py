@@ -45,6 +45,6 @@ def key_hash(key: str) -> str:
 
 
 def fingerprint(key: str) -> str:
-    """Return the short form for people and logs, as in ``test-9f86d081``; it reveals nothing of the key."""
+    """Return the short form for people and logs, e.g. ``test-9f86d081``; it reveals nothing of the key."""
     mode = "" if not is_prosperstack_key(key) else "live-" if is_live_key(key) else "test-"
     return mode + key_hash(key)[:8]

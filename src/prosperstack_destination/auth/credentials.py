@@ -54,7 +54,7 @@ def new_account(key: str, vault: Vault) -> Account:
 def open_account(connection: Connection, key: str, vault: Vault, actor: str, now: int) -> Account:
     """Open the account of a ProsperStack key, or return the existing one.
 
-    Raises `InvalidInput` for a text that is no key.
+    Raises `InvalidInput` for a text that is not a key.
     """
     if not is_prosperstack_key(key):
         raise InvalidInput("This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test).")
@@ -70,7 +70,7 @@ def replace_key(connection: Connection, account: Account, key: str, vault: Vault
     """Replace an account's ProsperStack key; all its data stays. Safe to repeat.
 
     The reconciler finds out within seconds whether ProsperStack accepts the key. Raises `InvalidInput` for a
-    text that is no key, a key of the other mode, or another account's key.
+    text that is not a key, a key of the other mode, or another account's key.
     """
     if not is_prosperstack_key(key):
         raise InvalidInput("This is not a ProsperStack API key: keys begin with key_ (live) or key_test_ (test).")

@@ -107,8 +107,8 @@ def read_origins(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _origin(text: str) -> str:
     invalid = InvalidInput(
-        f"{text[:100]!r} is no origin: write the scheme, the host and the port if there is one, and nothing else, "
-        "as in https://app.example.com. There are no wildcards."
+        f"{text[:100]!r} is not an origin: write only the scheme, the host and the port if there is one, "
+        "e.g. https://app.example.com. There are no wildcards."
     )
     try:
         parts = urlsplit(text.lower())

@@ -109,7 +109,7 @@ def read_secret(path: Path) -> str:
         secret = path.read_text("utf-8").strip()
     except UnicodeDecodeError:
         raise ConfigurationError(
-            f"The secret's file {path} is no text: SECRET_KEY_FILE names a file with one line, as "
+            f"The secret's file {path} is not text: SECRET_KEY_FILE names a file with one line, as "
             "`openssl rand -base64 32` writes it."
         ) from None
     except OSError as error:

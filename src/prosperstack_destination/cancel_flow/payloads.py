@@ -113,7 +113,7 @@ EXAMPLE: Final[dict[str, JsonValue]] = {
 
 
 class ConnectorCall(_Payload):
-    """Request of a data connector. An email is found in some other places as well, as in `{"email": "…"}`."""
+    """Request of a data connector. An email is found in some other places as well, e.g. `{"email": "…"}`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 

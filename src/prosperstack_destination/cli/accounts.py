@@ -98,14 +98,14 @@ def change(
     ] = None,
     reserve: Annotated[
         str | None,
-        typer.Option(help="Share of the rate limit kept free for your own tools, as 0.2; or default."),
+        typer.Option(help="Share of the rate limit kept free for your own tools, e.g. 0.2; or default."),
     ] = None,
     hold_unknown: Annotated[
         HoldUnknown | None,
         typer.Option(help="Calls with an ID but without a known email that are held: those of Engage, or all."),
     ] = None,
     time_zone: Annotated[
-        str | None, typer.Option(help="Zone in which rules see the day, as Europe/Berlin.")
+        str | None, typer.Option(help="Zone in which rules see the day, e.g. Europe/Berlin.")
     ] = None,
     account: Account = None,
     author: Author = "unknown",
@@ -162,7 +162,7 @@ def audit(
 
 
 def _read_key() -> str:
-    """Return a key from a prompt or standard input. It is no argument: other users see command lines."""
+    """Return a key from a prompt or standard input. It is not an argument: other users see command lines."""
     if sys.stdin.isatty():
         return output.console.input("API key: ", password=True).strip()
     return sys.stdin.readline().strip()
@@ -173,5 +173,5 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise InvalidInput(
-            f"--reserve {text!r} is invalid: use a share of the rate limit, as 0.2, or {DEFAULT}."
+            f"--reserve {text!r} is invalid: use a share of the rate limit, e.g. 0.2, or {DEFAULT}."
         ) from None

@@ -38,7 +38,7 @@ def import_(
     time: Annotated[str | None, typer.Option(help="Column of event times. Default: found by its name.")] = None,
     time_format: Annotated[
         str | None,
-        typer.Option(metavar="FORM", help="Format of times that are not ISO 8601, as '%d/%m/%Y %H:%M'."),
+        typer.Option(metavar="FORM", help="Format of times that are not ISO 8601, e.g. '%d/%m/%Y %H:%M'."),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Encoding of a file that is not UTF-8, as windows-1252.")

@@ -149,7 +149,7 @@ def run(wanted: Load, *, to: str, key: str, every: float, confirmed: bool, as_js
 def parse_mix(text: str) -> dict[Kind, float]:
     """Return the weights of kinds of calls, from text such as ``live=80,audience=15,repeat=5``.
 
-    Raises `InvalidInput` for another kind, and for weights that are no numbers from 0 on.
+    Raises `InvalidInput` for another kind, and for weights that are not numbers of at least 0.
     """
     found: dict[Kind, float] = {}
     for part in text.split(","):
@@ -158,7 +158,7 @@ def parse_mix(text: str) -> dict[Kind, float]:
             found[Kind(name.strip())] = float(weight)
         except ValueError:
             kinds = ", ".join(Kind)
-            raise InvalidInput(f"{part!r} is not a part of a mix: name {kinds}, as in live=80,repeat=20") from None
+            raise InvalidInput(f"{part!r} is not a part of a mix: name {kinds}, e.g. live=80,repeat=20") from None
     if min(found.values()) < 0 or not 0 < sum(found.values()) < float("inf"):
         raise InvalidInput(f"The weights of {text!r} have to be numbers from 0 on, and not all 0.")
     return found

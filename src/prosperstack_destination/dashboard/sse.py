@@ -20,7 +20,7 @@ MAX_STREAMS: Final = 32
 #: Delay after which a browser reconnects, in milliseconds.
 RETRY_MS: Final = 3_000
 
-#: Relative times, for example "3 s ago". The page's script updates them, so that they alone are no change.
+#: Relative times, for example "3 s ago". The page's script updates them, so that they alone count as no change.
 _RELATIVE_TIMES: Final = re.compile(r"(<time [^>]*>)[^<]*")
 
 #: Current parts of a page, by the IDs of their elements.

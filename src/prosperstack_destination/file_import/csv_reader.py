@@ -17,7 +17,7 @@ from prosperstack_destination.file_import.source import (
 from prosperstack_destination.storable_text import storable_text
 
 _SEPARATORS: Final = ",;\t|"
-#: Start of the line in which spreadsheets declare the separator, as in ``sep=;``.
+#: Start of the line in which spreadsheets declare the separator, e.g. ``sep=;``.
 _SEPARATOR_LINE: Final = "sep="
 #: Null in exports of Redshift and MySQL.
 _NULL: Final = "\\N"
@@ -91,7 +91,7 @@ def _columns(file: Path, reader: Iterator[list[str]]) -> list[str]:
     if bad := undecodable("".join(columns)):
         raise InvalidInput(
             f"The first line of {file}, the column names, cannot be read: {bad.reason}. Export the file as "
-            "UTF-8, or name its encoding, as in --encoding windows-1252."
+            "UTF-8, or name its encoding, e.g. --encoding windows-1252."
         )
     names = [storable_text(column).strip() for column in columns]
     reject_duplicate_columns(file, [name for name in names if name])

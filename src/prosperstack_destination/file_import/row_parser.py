@@ -45,7 +45,7 @@ CALL_TYPES: Final = OTHER_TYPES | {"identify", "delete"}
 _CALL_FIELDS: Final = frozenset({"userId", "anonymousId", "messageId"})
 #: Number of row shapes whose columns are cached. Lines of JSON have many shapes.
 _SHAPES: Final = 10_000
-_FORM_ADVICE: Final = "; name the format with --time-format, as in '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
+_FORM_ADVICE: Final = "; name the format with --time-format, e.g. '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def reject_if_not_utf8(file: Path, number: int, reason: str) -> None:
             if not piece.isascii() and _is_utf8(piece):
                 return
     raise InvalidInput(
-        f"{file} is not UTF-8: row {number:,} cannot be read, because {reason}. Name the file's encoding, as in "
+        f"{file} is not UTF-8: row {number:,} cannot be read, because {reason}. Name the file's encoding, e.g. "
         "--encoding windows-1252 (which spreadsheets on Windows write), or export the file as UTF-8."
     )
 

@@ -63,7 +63,7 @@ class FoundEmail(_Shown):
     """The email that the subscriber is matched by."""
 
     value: str
-    found_in: str = Field(description="The field of the email, as in `traits.email`; `ids` if its ids led to it.")
+    found_in: str = Field(description="The field of the email, e.g. `traits.email`; `ids` if its ids led to it.")
 
 
 class SkippedTime(_Shown):

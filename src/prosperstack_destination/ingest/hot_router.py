@@ -42,7 +42,7 @@ class HotRouter:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable of the endpoint or of the application.
 
-        This is no coroutine itself: one more coroutine around a request would cost time at each of its steps.
+        This is not a coroutine itself: one more coroutine around a request would cost time at each of its steps.
         """
         route = (self._routes.get(scope["path"]) or self._find(scope)) if scope["type"] == "http" else None
         if route is None:

@@ -27,7 +27,7 @@ def is_array(body: bytes) -> bool:
 async def split_array(body: bytes) -> AsyncIterator[bytes]:
     """Yield the elements of a JSON array, each as its own text in the body.
 
-    Raises `InvalidCall` where the body is no array, or has more than `MAX_EVENTS`.
+    Raises `InvalidCall` where the body is not an array, or has more than `MAX_EVENTS`.
     """
     try:
         text = body.decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""The description of the endpoints that are no FastAPI routes, for the OpenAPI document."""
+"""The description of the endpoints that are not FastAPI routes, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -343,7 +343,7 @@ def _object(call: Mapping[str, Any], name: str) -> dict[str, JsonValue]:
 
 
 def _call_type(value: object) -> str:
-    """Return "identify" or "delete". Raises `UnsupportedCall`; `valid_fields` rejects a type that is no text."""
+    """Return "identify" or "delete". Raises `UnsupportedCall`; `valid_fields` rejects a type that is not text."""
     call_type = value.lower() if isinstance(value, str) and value else "identify"
     if call_type not in _TYPES:
         raise UnsupportedCall(str(value)[:50])
@@ -361,7 +361,7 @@ def _with_nested(traits: dict[str, JsonValue]) -> dict[str, JsonValue]:
 def _email(call: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str, str]]:
     """Return the email as sent (trimmed) and its place, or None for both, and the reasons of invalid values.
 
-    A value that is no email is skipped like null; its place and the reason are in the mapping.
+    A value that is not an email is skipped like null; its place and the reason are in the mapping.
     """
     first = _object(call, "traits").get("email")
     if isinstance(first, str) and is_email(first):  # the usual case

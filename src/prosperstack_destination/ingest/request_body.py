@@ -87,8 +87,8 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
     """Parse a JSON object. Characters that the database cannot store become U+FFFD: see `storable`.
 
     NaN and Infinity, which are not JSON but which Python's libraries may write, count as missing. See `repair` for
-    byte order marks and surrogates. Raises `InvalidCall` for a body that is not JSON, is no object, nests deeper
-    than `MAX_DEPTH`, or has a number that is too large for a double.
+    byte order marks and surrogates. Raises `InvalidCall` for a body that is not JSON or not an object, nests
+    deeper than `MAX_DEPTH`, or has a number that is too large for a double.
     """
     if not body.strip():
         raise InvalidCall("The body is empty: send one call as a JSON object.")

@@ -64,8 +64,8 @@ _RESULTS: Final[Mapping[Outcome, IngestResult]] = {
 def result_of(outcome: Outcome, invalid_emails: Mapping[str, str], text: Callable[[], bytes]) -> Result:
     """Return the result of a call with this outcome; an error where the sender has to change the call.
 
-    ``invalid_emails`` are the call's values that are no email: see `ingest.parser.ParsedIdentify`. ``text`` returns
-    the call.
+    ``invalid_emails`` are the call's invalid values in email fields: see `ingest.parser.ParsedIdentify`. ``text``
+    returns the call.
     """
     if outcome is Outcome.UNKNOWN:
         places = places_of_emails(parse_object(text()))

@@ -44,7 +44,7 @@ class EventCodec(Generic[Event]):
 
 
 def invalid_emails_of(parsed: ParsedIdentify | ParsedDelete) -> Mapping[str, str]:
-    """Return the reasons of a call's values that are no email, by their places."""
+    """Return the reasons of a call's invalid values in email fields, by field path."""
     return parsed.invalid_emails if isinstance(parsed, ParsedIdentify) else {}
 
 

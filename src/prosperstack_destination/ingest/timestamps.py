@@ -10,7 +10,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 #: The earliest time that an event may have, in microseconds: 2000-01-01. Earlier ones come from clocks that were
 #: never set (0, 0001-01-01, 1970-01-01, 1980-01-06).
 EARLIEST: Final = 946_684_800_000_000
-#: The year 2100 in microseconds: a number beyond it is no Unix time.
+#: The year 2100 in microseconds: a number beyond it is not a Unix time.
 _LATEST_UNIX: Final = 4_102_444_800_000_000
 #: Unix times by their size: below a limit, the microseconds of a unit. No two units overlap from 2000 on.
 _UNITS: Final = (
@@ -49,7 +49,7 @@ _LONGEST: Final = 120
 
 
 class UnreadableTime(ValueError):
-    """The value is no event time; ``str()`` is the reason, without the value.
+    """The value is not an event time; ``str()`` is the reason, without the value.
 
     ``is_regional``: a given format would tell its day from its month.
     """
@@ -98,7 +98,7 @@ def _of_text(value: str) -> int:
     if _REGIONAL.match(text):
         raise UnreadableTime("it does not say which number is the day and which is the month", is_regional=True)
     try:
-        return _of_moment(datetime.fromisoformat(text))  # the basic form, as in 20210504T120000Z
+        return _of_moment(datetime.fromisoformat(text))  # the basic form, e.g. 20210504T120000Z
     except ValueError:
         raise UnreadableTime("the text is not a time that can be read, such as 2021-05-04T12:00:00-07:00") from None
 

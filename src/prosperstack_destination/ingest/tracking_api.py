@@ -1,6 +1,6 @@
 """Segment's HTTP Tracking API, as far as its SDKs speak it: ``/v1/identify``, ``/v1/batch`` and the others.
 
-An SDK that is pointed at this host works without Segment in between. What is no Identify call is understood, and
+An SDK that is pointed at this host works without Segment in between. Other calls than Identify are understood, and
 ignored: an SDK must not see an error for it.
 """
 
@@ -62,7 +62,7 @@ METHODS: Final = ("OPTIONS", "POST")
 #: What an event takes from the batch that it is in, where it has nothing of its own.
 _FROM_BATCH: Final = ("context", "integrations", "sentAt")
 _BATCHED: Final = frozenset({"batch", "import"})
-#: The codes of errors by their statuses, where they are no matter of the key.
+#: The codes of errors by their statuses, where the key is not the cause.
 _CODES: Final = {400: "invalid_request", 415: "unsupported_encoding", 501: "unsupported"}
 _SUCCESS: Final = b'{"success":true}'
 

@@ -34,7 +34,7 @@ _PATTERNS_BYTES: Final = 64 << 20
 #: Deepest nesting in which traits are dropped; deeper parts of a call are refused.
 _MAX_DEPTH: Final = 100
 
-#: Fields of a call that are no traits, whatever a pattern says.
+#: Fields of a call that are not traits, whatever a pattern says.
 _ENVELOPE: Final = frozenset({"type", "traits", "context", "userId", "anonymousId", "timestamp", "messageId"})
 
 CallExpression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LENGTH)]
@@ -57,7 +57,7 @@ class EmailRule(BaseModel):
 
     from_: Annotated[
         CallExpression | None,
-        Field(alias="from", description="Source of the email, as in traits.contact.email."),
+        Field(alias="from", description="Source of the email, e.g. traits.contact.email."),
     ] = None
     first_of: Annotated[
         tuple[CallExpression, ...] | None,
@@ -83,7 +83,7 @@ class EmailRule(BaseModel):
     @model_validator(mode="after")
     def _check_source(self) -> "EmailRule":
         if (self.from_ is None) == (self.first_of is None):
-            raise ValueError("write one source: from, as in `from: traits.contact.email`, or first_of")
+            raise ValueError("write one source: from, e.g. `from: traits.contact.email`, or first_of")
         return self
 
 

@@ -18,9 +18,9 @@ class PropertyType(StrEnum):
 class Property:
     """One custom property."""
 
-    #: Unique identifier, fixed at creation, as in ``last_contacted``. Requests that write values use it.
+    #: Unique identifier, fixed at creation, e.g. ``last_contacted``. Requests that write values use it.
     key: str
-    #: Name for people, as in ``Last contacted``. ProsperStack's documentation matches traits by it.
+    #: Name for people, e.g. ``Last contacted``. ProsperStack's documentation matches traits by it.
     name: str
     #: Type of its values.
     type: PropertyType

@@ -34,11 +34,11 @@ UNITS: Final = (*_MONTHS, *_DAYS, *_SECONDS)
 
 
 def check_format(text: str) -> None:
-    """Raise `ValueError` for a text that is no format of a date, as ``%d/%m/%Y`` is."""
+    """Raise `ValueError` for a text that is not a date format (e.g. ``%d/%m/%Y``)."""
     if "%" not in text:
         for foreign, directive in _FOREIGN_PARTS.items():
             text = text.replace(foreign, directive)
-        hint = f", as in {text}" if "%" in text else ", as in %d/%m/%Y"
+        hint = f", e.g. {text}" if "%" in text else ", e.g. %d/%m/%Y"
         raise ValueError(f"write the parts of a date with %{hint}")
     for letter in _DIRECTIVE.findall(text):
         if letter not in _DIRECTIVES or not letter:

@@ -63,9 +63,9 @@ class Expression:
     traits: tuple[str, ...]
     #: Members of `ROOTS` that the expression reads.
     roots: frozenset[str]
-    #: Paths in the context that the expression reads, as ``("campaign", "name")``.
+    #: Paths in the context that the expression reads, e.g. ``("campaign", "name")``.
     context: tuple[tuple[str, ...], ...]
-    #: Steps after ``traits`` if the expression is only a path, as ``traits.address.city``; otherwise None.
+    #: Steps after ``traits`` if the expression is only a path, e.g. ``traits.address.city``; otherwise None.
     path: tuple[str, ...] | None
 
     @property
@@ -152,7 +152,7 @@ def _parse_error_message(text: str, error: ParseError) -> str:
     position = (error.lex_position or 0) + 1
     message = f"the expression is not JMESPath: {error.token_value!r} is not expected at character {position}"
     if _TWO_WORDS.search(_OPERATOR_WORD.sub("&", text)) and "'" not in text and '"' not in text:
-        message += '; write a name with spaces in quotes, as in traits."Last contacted"'
+        message += '; write a name with spaces in quotes, e.g. traits."Last contacted"'
     return message
 
 
@@ -199,7 +199,7 @@ def _check_negations(tree: Node) -> None:
         children = _children(node)
         if node["type"] in _CHAINED and children and children[0]["type"] == "not_expression":
             raise InvalidExpression(
-                "! negates only the next word: put the whole path in brackets, as in !(traits.vip)"
+                "! negates only the next word: put the whole path in brackets, e.g. !(traits.vip)"
             )
 
 
@@ -294,7 +294,7 @@ def _context_paths(tree: Node) -> Iterator[tuple[str, ...]]:
                 yield tuple(steps)
     for node in _at_root(tree):
         if _is_root(node, "context") and id(node) not in named:
-            raise InvalidExpression("name the part of the context that the rule reads, as in context.campaign.name")
+            raise InvalidExpression("name the part of the context that the rule reads, e.g. context.campaign.name")
 
 
 def _is_field(node: Node) -> bool:
@@ -317,9 +317,9 @@ def _path(tree: Node) -> tuple[str, ...] | None:
 
 def _unknown_root(name: str, text: str, roots: tuple[str, ...]) -> str:
     if name in LITERALS:
-        return f"write {name} in backticks, as in `{LITERALS[name]}`"
+        return f"write {name} in backticks, e.g. `{LITERALS[name]}`"
     if f'"{name}"' in text and text.strip() != f'"{name}"' and f'"{name}".' not in text:
-        return f"double quotes are for names: write text in single quotes, as in '{name}'"
+        return f"double quotes are for names: write text in single quotes, e.g. '{name}'"
     listed = ", ".join(roots)
     if name == "now":
         return f"there is no 'now' here, only {listed}: what depends on the day belongs into a rule"

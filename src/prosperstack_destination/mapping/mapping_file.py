@@ -28,7 +28,7 @@ MAX_FAULTS: Final = 50
 class Fault:
     """One error in a mapping."""
 
-    #: Path to the fault, as in ``rules[2].from``; "" for the whole mapping.
+    #: Path to the fault, e.g. ``rules[2].from``; "" for the whole mapping.
     key: str
     #: Error, and what to write instead.
     message: str
@@ -240,7 +240,7 @@ def _message(path: Path, errors: Sequence[ErrorDetails]) -> str:
         what = "the categories, as a list" if missing == "required_categories" else "the key of the property"
         return f"{missing} is missing: add {what}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"write keys and values here, as in `{_example(path)}`"
+        return f"write keys and values here, e.g. `{_example(path)}`"
     if kind in ("tuple_type", "list_type"):
         return "write a list here, each item in a line of its own that begins with '- '"
     if len(errors) > 1:

@@ -77,7 +77,7 @@ def _significant_words(name: str) -> str:
 
 
 def property_key(name: str) -> str:
-    """Return the key that ProsperStack makes of a name, as ``number_of_contacts``; "" if no character is left."""
+    """Return the key that ProsperStack makes of a name (e.g. ``number_of_contacts``); "" without characters."""
     return _NOT_IN_KEYS.sub("_", words(name)).strip("_")[:MAX_KEY].strip("_")
 
 

@@ -37,7 +37,7 @@ _DIVIDING: Final = Context(prec=17, rounding=ROUND_HALF_UP)
 
 
 def decimal_mark(locale: str) -> str:
-    """Return the decimal mark of a locale, as in ``de`` or ``de-CH``. Raises `CoercionError`."""
+    """Return the decimal mark of a locale, e.g. ``de`` or ``de-CH``. Raises `CoercionError`."""
     name = locale.strip().lower().replace("_", "-")
     language = name.partition("-")[0]
     if name in _REGIONAL_MARKS:
@@ -46,11 +46,11 @@ def decimal_mark(locale: str) -> str:
         return ","
     if language in _POINT:
         return "."
-    raise CoercionError(f"there is no locale {locale[:20]!r}: write a language, as in en or de")
+    raise CoercionError(f"there is no locale {locale[:20]!r}: write a language, e.g. en or de")
 
 
 def read_number(value: JsonValue, locale: str | None = None) -> int | float:
-    """Return a number that people wrote, as in ``$1,299.00``, ``1.299,00 EUR`` or ``(12%)``.
+    """Return a number that people wrote, e.g. ``$1,299.00``, ``1.299,00 EUR`` or ``(12%)``.
 
     Without a locale, the last of two marks is the decimal mark; a single comma before three digits separates
     thousands, and a single point is a decimal mark. Raises `CoercionError`.
@@ -92,7 +92,7 @@ def _guess_mark(digits: str) -> str:
 
 
 def write_number(number: Decimal, decimals: int = 2, locale: str = "en") -> str:
-    """Return a number with separators of thousands, as ``1,299.00``. Raises `CoercionError`."""
+    """Return a number with separators of thousands, e.g. ``1,299.00``. Raises `CoercionError`."""
     text = f"{round_half_up(number, decimals):,.{max(decimals, 0)}f}"
     if decimal_mark(locale) == ",":
         text = text.translate(str.maketrans(",.", ".,"))

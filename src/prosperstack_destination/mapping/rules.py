@@ -88,7 +88,7 @@ class Rule(BaseModel):
         Field(
             alias="from",
             description="The source of the value: JMESPath over traits, context, source, audiences, userId, "
-            "anonymousId and now, as in traits.address.city.",
+            "anonymousId and now, e.g. traits.address.city.",
         ),
     ] = None
     trait: Annotated[
@@ -169,9 +169,9 @@ class Rule(BaseModel):
                 f"{' and '.join(sources)} are both in the rule: keep one of them (first_of takes several sources)"
             )
         elif not sources and self.default is None:
-            raise ValueError("the rule has no source: add from, as in `from: traits.plan`, or first_of")
+            raise ValueError("the rule has no source: add from, e.g. `from: traits.plan`, or first_of")
         if self.sources is not None and not self._traits_named():
-            raise ValueError("the rule has sources: name the traits that they send, as in from: traits.plan")
+            raise ValueError("the rule has sources: name the traits that they send, e.g. from: traits.plan")
         if "fallback" in self.model_fields_set and self.values is None:
             raise ValueError(
                 "fallback is for values that the table lacks, and the rule has no table: add values, or use default"

@@ -1,4 +1,4 @@
-"""Transforms: steps between a rule's source and its property, as ``trim`` or ``round``, run in written order."""
+"""Transforms: steps between a rule's source and its property, e.g. ``trim`` or ``round``, run in written order."""
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -49,7 +49,7 @@ DEFAULT_JOIN: Final = ", "
 #: One step, from a value to the next. Raises `CoercionError`.
 Step = Callable[[JsonValue], JsonValue]
 
-#: Format of a date, as in ``%d/%m/%Y``.
+#: Format of a date, e.g. ``%d/%m/%Y``.
 DateForm = Annotated[StrictStr, StringConstraints(min_length=1, max_length=100)]
 #: Most formats of one ``date_format``.
 MAX_FORMS: Final = 20
@@ -79,7 +79,7 @@ class Transform(BaseModel):
     ] = None
     replace: Annotated[
         Mapping[Annotated[StrictStr, StringConstraints(min_length=1)], StrictStr] | None,
-        Field(max_length=MAX_REPLACED, description="Replace parts of text, as in {'-': ''}; one after the other."),
+        Field(max_length=MAX_REPLACED, description="Replace parts of text, e.g. {'-': ''}; one after the other."),
     ] = None
     split: Annotated[
         StrictStr | None,
@@ -92,7 +92,7 @@ class Transform(BaseModel):
     number: Annotated[
         Literal[True] | StrictStr | None,
         Field(
-            description="Read a number as people write it, as in $1,299.00; a locale such as de says what its "
+            description="Read a number as people write it, e.g. $1,299.00; a locale such as de says what its "
             "points and commas mean."
         ),
     ] = None
@@ -118,11 +118,9 @@ class Transform(BaseModel):
     ] = None
     timezone: Annotated[
         StrictStr | None,
-        Field(description="Convert a date and time to the local time of this zone, as in Europe/Berlin."),
+        Field(description="Convert a date and time to the local time of this zone, e.g. Europe/Berlin."),
     ] = None
-    format_date: Annotated[DateForm | None, Field(description="Write a date in this format, as in %d.%m.%Y.")] = (
-        None
-    )
+    format_date: Annotated[DateForm | None, Field(description="Write a date in this format, e.g. %d.%m.%Y.")] = None
     hash: Annotated[
         Literal["sha256", "hmac", "sha1", "md5"] | None,
         Field(description="Replace text by its hash (true: sha256); hmac uses a secret of the account."),
@@ -157,7 +155,7 @@ class Transform(BaseModel):
     @classmethod
     def _number(cls, value: object) -> object:
         if isinstance(value, bool | str):
-            raise ValueError("write a number, as in 0.01")
+            raise ValueError("write a number, e.g. 0.01")
         return value
 
     @field_validator("number")
@@ -187,7 +185,7 @@ class Transform(BaseModel):
     def _format(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         forms = (value,) if isinstance(value, str) else value
         if forms is not None and not 0 < len(forms) <= MAX_FORMS:
-            raise ValueError(f"write 1 to {MAX_FORMS} formats of a date, as in %d/%m/%Y")
+            raise ValueError(f"write 1 to {MAX_FORMS} formats of a date, e.g. %d/%m/%Y")
         for each in forms or ():
             check_format(each)
         return value

@@ -76,7 +76,7 @@ def with_based_on(text: str, version: int) -> str:
 
 
 def with_option(text: str, key: str, value: bool | str) -> str:
-    """Return the text with another value of a top-level key, as ``forgiving_names``; a missing key is added last.
+    """Return the text with another value of a top-level key (e.g. ``forgiving_names``); add a missing key last.
 
     ``value`` is a boolean or one word. Raises `YamlError` as `with_rule` does.
     """
@@ -177,7 +177,7 @@ def _parse_source(text: str) -> _YamlSource:
     root = compose(text)
     data = document_of(root).data
     if data is not None and not isinstance(data, dict):
-        raise YamlError("write keys and values at the top level of the file, as in `rules: []`")
+        raise YamlError("write keys and values at the top level of the file, e.g. `rules: []`")
     if data is not None and not isinstance(data.get("rules"), list | None):
         raise YamlError("rules is not a list: write each rule in a line of its own that begins with '- '")
     return _YamlSource(text, root, {} if data is None else data)

@@ -82,7 +82,7 @@ async def all_items(fetch: Callable[[str | None], Awaitable[Page[Item]]]) -> lis
 ANSWER_SECONDS: Final = 20.0
 #: ProsperStack's largest page.
 PAGE_SIZE: Final = 100
-#: Longest quotation of a response that is no JSON, and of an error's text, in characters: both are stored and
+#: Longest quotation of a response that is not JSON, and of an error's text, in characters: both are stored and
 #: indexed.
 _QUOTED: Final = 200
 _ERROR_TEXT: Final = 500

@@ -87,7 +87,7 @@ class AccountMaintenance:
         listed_at, now = self.account.catalog_at, self._ctx.clock()
         if listed_at is None or not 0 <= now - listed_at < IDLE_CATALOG_MAX_AGE:
             return True
-        # An idle account still refreshes its listing now and then: that is no reason to list its properties.
+        # An idle account still refreshes its listing now and then: that does not require listing its properties.
         if now - listed_at < CATALOG_MAX_AGE:
             return False
         return not await self._ctx.database.read(queue.is_account_idle, self.account.id, now)

@@ -15,7 +15,7 @@ MAX_LENGTH: Final = 200
 ELLIPSIS: Final = "…"
 
 _EMAIL: Final = re.compile(r"""[^\s@"'`<>(),:;]+@[^\s@"'`<>(),:;]+""")
-#: Text between two quotation marks that are no apostrophes.
+#: Text between two quotation marks that are not apostrophes.
 _QUOTED: Final = re.compile(r"""(?<!\w)(["'`])(.*?)\1(?!\w)""", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Three-way diff of desired, applied and observed properties, as in ``kubectl apply``."""
+"""Three-way diff of desired, applied and observed properties, like that of ``kubectl apply``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -51,7 +51,7 @@ class NullReconcileObserver:
 class RequestInfo:
     """Description of a request, for failure counts, metrics and the activity feed."""
 
-    #: Method and path, without ids, as in ``PATCH /subscribers/{id}``.
+    #: Method and path, without ids, e.g. ``PATCH /subscribers/{id}``.
     request: str
     #: Email of the profile; None: the request is for no profile.
     email: str | None = None

@@ -100,7 +100,7 @@ def webhook_url(public_url: str, account_id: str) -> str:
     if reason:
         raise InvalidInput(
             f"Segment cannot post to {public_url[:200]!r}, because {reason}: give the URL under which this service "
-            "is reached from the internet, as in https://destination.example.com."
+            "is reached from the internet, e.g. https://destination.example.com."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/webhook/{account_id}"
 

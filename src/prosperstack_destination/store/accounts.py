@@ -95,7 +95,7 @@ class Account:
     day_ends_at: int | None = None
     #: Key of the keyed hashes that rules make.
     hash_secret: str = ""
-    #: What the current mapping says about calls, as JSON; None: nothing. See `mapping.call_rules`.
+    #: What the current mapping defines for calls, as JSON; None: nothing. See `mapping.call_rules`.
     intake: str | None = None
     #: Calls without a known email that are held.
     hold_unknown: HoldUnknown = HoldUnknown.ENGAGE
@@ -238,7 +238,7 @@ def set_day_end(connection: Connection, account_id: str, at: int | None) -> None
 
 
 def set_intake(connection: Connection, account_id: str, intake: str | None) -> None:
-    """Set what the current mapping says about calls, as JSON; None: nothing."""
+    """Set what the current mapping defines for calls, as JSON; None: nothing."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(intake=intake))
 
 

@@ -51,7 +51,7 @@ class KnownSource:
 
     @property
     def audience_members(self) -> int | None:
-        """Number of members; None for a source that is no audience."""
+        """Number of members; None for a source that is not an audience."""
         return self.members if self.kind is SourceKind.AUDIENCE else None
 
 
