@@ -309,7 +309,7 @@ class MappingEditorPages:
             "mapping/review.html",
             title="Review the draft",
             status=status,
-            bar="",
+            bar=await draft_bar(context),
             draft=draft,
             current=current,
             base=base,

@@ -1,5 +1,8 @@
 """Static files, served by this process with content-hashed names."""
 
+import asyncio
+import functools
+import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +31,21 @@ class Asset:
 
 
 def _read(folder: Path) -> dict[str, Asset]:
-    """Read the files of a folder, by their original names."""
+    """Read the files of a folder and of those in it, by their original names."""
     assets = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):
         if path.suffix not in _TYPES:
             continue  # a licence text
         content = path.read_bytes()
         name = f"{path.stem}.{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
         assets[path.name] = Asset(name, content, _TYPES[path.suffix])
     return assets
+
+
+@functools.cache
+def _compress(content: bytes) -> bytes:
+    """Compress a file by gzip, once."""
+    return gzip.compress(content, mtime=0)
 
 
 class Assets:
@@ -56,4 +65,8 @@ class Assets:
         asset = self._by_name.get(request.path_params["name"])
         if asset is None:
             return Response("No such file.\n", 404, media_type="text/plain")
-        return Response(asset.content, 200, {"Cache-Control": _CACHE_CONTROL}, asset.media_type)
+        headers = {"Cache-Control": _CACHE_CONTROL, "Vary": "Accept-Encoding"}
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(asset.content, 200, headers, asset.media_type)
+        content = await asyncio.to_thread(_compress, asset.content)
+        return Response(content, 200, headers | {"Content-Encoding": "gzip"}, asset.media_type)

@@ -99,6 +99,7 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
     try {
       const answer = await fetch(form.dataset.preview, { method: "POST", body });
       shown.innerHTML = await answer.text();
+      shown.dispatchEvent(new Event("shown", { bubbles: true }));
     } catch {
       shown.querySelectorAll("p, div, table, details").forEach((each) => each.remove());
       shown.append("No answer from the service. Check that it is running.");
