@@ -194,3 +194,13 @@ def test_evaluation_is_total(parts: list[str], traits: dict[str, JsonValue]) -> 
         return
     with suppress(EvaluationError):
         ExpressionRunner(MappingInput(traits).context).value(expression)
+
+
+def test_repeated_regex_replace_is_too_much_work() -> None:
+    """Replacing each letter of 60 KB again and again ends at the budget; ten times took 15 s."""
+    text = "traits.b"
+    for _ in range(10):
+        text = f"regex_replace({text}, '[ab]', 'b')"
+
+    with pytest.raises(EvaluationError, match="too much work"):
+        ExpressionRunner(lambda: {"traits": {"b": "a " * 30_000}}).value(compile_expression(text))

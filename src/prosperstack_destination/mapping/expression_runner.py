@@ -230,6 +230,8 @@ class _Interpreter(TreeInterpreter):
             results = (self.visit(child, value) for child in children)
             return next((each for each in results if not (each is None or _is_blank(each))), None)
         arguments = [self._weighed(self.visit(child, value)) for child in children]
+        if function.name == "regex_replace" and isinstance(arguments[0], str):
+            self._spend(len(arguments[0]) // 2)  # each character may be a match, of ten microseconds
         try:
             return self._weighed(function.call(self.context, arguments))
         except CoercionError as error:
