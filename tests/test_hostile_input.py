@@ -48,6 +48,7 @@ PAGES = (
         "mapping",
         "mapping/coverage",
         "mapping/edit",
+        "mapping/calls",
         "mapping/history",
         "mapping/export",
         "calls",

@@ -10,7 +10,7 @@ from browser.conftest import NARROW, WIDE, Site, faults, log_in
 #: Pages of an account, and those of none.
 PAGES = (
     *("overview", "segment", "segment/connect", "segment/by-hand/webhook", "segment/by-hand/sdk"),
-    *("mapping", "mapping/edit", "mapping/history"),
+    *("mapping", "mapping/edit", "mapping/calls", "mapping/history"),
     *("calls", "calls/1", "people", "people?show=all", "people/1"),
     *("problems", "problems/replay", "settings", "people/99"),
 )

@@ -566,3 +566,127 @@ async def test_applied_draft_is_no_draft_any_more(dashboard: Dashboard) -> None:
     page = (await dashboard.get("mapping")).text
     assert "it has errors" in page
     assert "mapping/review" not in page
+
+
+async def submit_call_rules(dashboard: Dashboard, **fields: str) -> httpx.Response:
+    """Submit the form of the call rules, as it is shown now."""
+    page = (await dashboard.get("mapping/calls")).text
+    shown = {name: hidden(page, name) for name in ("revision", "based_on")}
+    return await dashboard.post("mapping/calls", **{**shown, **fields})
+
+
+CALL_FIELDS = {
+    "emails": "traits.mail\r\ntraits.email",
+    "rule-clean-0": "lower",
+    "accept": "source.id != 'src_test'",
+    "drop": "ssn\r\n*.password",
+    "categories": "Ads",
+    "missing": "accept",
+}
+
+
+async def test_call_rules_are_edited_by_form(dashboard: Dashboard) -> None:
+    """The form of the call rules changes them in the draft, shows them again, and removes what is emptied."""
+    await applied(dashboard, f"accept: type == 'identify'  # ours\n{FILE}")
+
+    done = await submit_call_rules(dashboard, **CALL_FIELDS)
+
+    assert (done.status_code, done.headers["location"]) == (303, f"{dashboard.home}/mapping/calls")
+    page = (await dashboard.get("mapping/calls")).text
+    draft = draft_in((await dashboard.get("mapping/edit")).text).replace("\r\n", "\n")
+    assert draft.startswith("accept: source.id != 'src_test'  # ours\n# why\nrules:\n  # theirs\n")
+    rules: Any = read_yaml(FILE).data
+    assert read_yaml(draft).data == {
+        **rules,
+        "email": {"first_of": ["traits.mail", "traits.email"], "clean": ["lower"]},
+        "accept": "source.id != 'src_test'",
+        "drop": ["ssn", "*.password"],
+        "consent": {"required_categories": ["Ads"], "missing": "accept"},
+    }
+    assert "The call rules are in the draft" in page
+    assert "4 rules and options changed" in page
+    assert "traits.mail\ntraits.email</textarea>" in page
+    assert 'value="accept" selected' in page
+    unchanged = await submit_call_rules(dashboard, **CALL_FIELDS)
+    assert unchanged.headers["location"] == f"{dashboard.home}/mapping/calls"
+    assert "are unchanged" in (await dashboard.get("mapping/calls")).text
+    await submit_call_rules(dashboard, emails="traits.mail")
+    draft = draft_in((await dashboard.get("mapping/edit")).text).replace("\r\n", "\n")
+    assert read_yaml(draft).data == {**rules, "email": {"from": "traits.mail"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "message"),
+    [
+        ({"emails": "traits.mail\r\ntraits.+"}, "emails", "Entry 2: "),
+        ({"rule-clean-0": "lower"}, "emails", "write one source: from"),
+        (
+            {"emails": "traits.mail", "rule-clean-0": "lower", "rule-clean-1": "round", "rule-argument-1": "x"},
+            "clean",
+            "Entry 2: ",
+        ),
+        ({"accept": "source = 'x'"}, "accept", "did you mean source.id == 'x'?"),
+        ({"drop": f"ssn\r\n{'x' * 201}"}, "drop", "Entry 2: "),
+        ({"categories": "x" * 201}, "categories", "Entry 1: "),
+    ],
+)
+async def test_error_in_call_rules_is_shown_at_its_field(
+    dashboard: Dashboard, fields: dict[str, str], name: str, message: str
+) -> None:
+    """An error is shown at its field with the number of the entry; the entries stay, and no draft is saved."""
+    page = await submit_call_rules(dashboard, **fields)
+
+    assert page.status_code == 422
+    found = re.search(rf'<p class="wrong" id="{name}-error" role="alert">(.*?)</p>', page.text, re.DOTALL)
+    assert found is not None
+    assert message in html.unescape(found[1])
+    assert html.escape(fields.get(name, "")).replace("&#x27;", "&#39;").replace("\r\n", "\n") in page.text
+    assert "draft-bar" not in (await dashboard.get("mapping")).text
+
+
+async def test_call_rules_of_an_outdated_form_are_not_saved(dashboard: Dashboard) -> None:
+    """A form that was shown before the draft changed is refused, and keeps its entries for another try."""
+    await dashboard.post("mapping/map", trait="nickname", to="preferred_name")
+
+    stale = await dashboard.post("mapping/calls", revision="0", based_on="0", accept="type == 'identify'")
+
+    assert stale.status_code == 409
+    assert "changed in another window" in stale.text
+    assert "type == &#39;identify&#39;" in stale.text
+    shown = {name: hidden(stale.text, name) for name in ("revision", "based_on")}
+    again = await dashboard.post("mapping/calls", **shown, accept="type == 'identify'")
+    assert again.status_code == 303
+    draft = draft_in((await dashboard.get("mapping/edit")).text)
+    assert "nickname" in draft
+    assert "accept: type == 'identify'" in draft
+
+
+async def test_unreadable_draft_has_no_call_rules_to_edit(dashboard: Dashboard) -> None:
+    """A draft that is no YAML is named, and the form cannot change it; an invalid option is shown at its field."""
+    await dashboard.post("mapping/edit", draft="rules: {", based_on="0")
+    page = await dashboard.get("mapping/calls")
+    refused = await submit_call_rules(dashboard, accept="type == 'identify'")
+    await dashboard.post("mapping/edit", draft="drop: [ssn]\nemail: {form: x}\n", based_on="0")
+    invalid = (await dashboard.get("mapping/calls")).text
+    saved = await submit_call_rules(dashboard, drop="ssn\r\npin")
+
+    assert (page.status_code, refused.status_code) == (200, 422)
+    assert "The form cannot change the mapping file" in page.text
+    assert 'id="emails-error"' in invalid
+    assert "did you mean from?" in invalid
+    assert saved.status_code == 303
+    assert "email: {form: x}" in (await dashboard.get("mapping/edit")).text
+
+
+async def test_left_out_calls_are_counted_with_coverage(dashboard: Dashboard) -> None:
+    """Calls that the call rules leave out are counted by reason beside the coverage, and on their own page."""
+    assert "left out" not in said(await counted(dashboard))
+    await applied(dashboard, "accept: traits.plan != 'test'\nconsent: {required_categories: [Ads]}\nrules: []\n")
+    consents = {"consent": {"categoryPreferences": {"Ads": True}}}
+    call = {"type": "identify", "traits": {"email": JOHN, "plan": "test"}}
+    for context in ({}, consents, consents):
+        await dashboard.service.client.post("/identify", json={**call, "context": context})
+
+    await dashboard.until("mapping/coverage", "left out 3 calls: 2 by the condition, 1 without consent")
+    figures = said((await dashboard.get("mapping/calls")).text)
+    assert "Left out 2 by the condition Without consent 1 left out" in figures

@@ -46,7 +46,7 @@ TASKS: list[tuple[str, str, dict[str, JsonValue], str, JsonValue]] = [
         "from: lower(traits.email)\nhash: sha256",
         {"email": "A@B.C"},
         "text",
-        "d51c2edd3a82b97f2fde2b7a5ced48bf3d9ca4a4e56fcdd4bf1d1b5ea5d8e1b4",
+        "d648b243a3e817eaa3309e00e183483f2867baadf522099f0c2121770536b25a",
     ),
     ("list length", "trait: items\ncount: true", {"items": [1, 2, 3]}, "number", 3),
     ("campaign", "from: context.campaign.name", {}, "text", "Spring sale"),
@@ -88,10 +88,7 @@ def test_task_by_yaml_and_by_form(
         mapping = CompiledMapping(CATALOG, each, context=FunctionContext(secret=b"x"))
         projection = mapping.project(MappingInput(traits, facts=FACTS, now=NOON))
         assert projection.problems == ()
-        if task != "hashed email":
-            assert projection.values()[key] == value
-        else:
-            assert len(str(projection.values()[key])) == 64
+        assert projection.values()[key] == value
 
 
 @pytest.mark.parametrize(

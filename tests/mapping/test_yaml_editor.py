@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from prosperstack_destination.mapping.mapping_file import read_mapping
 from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.yaml_editor import (
+    options_in,
     rule_in,
     with_based_on,
     with_option,
@@ -183,11 +185,54 @@ def test_a_key_of_the_whole(text: str, expected: str | None) -> None:
     assert read_mapping(with_option(found, "create_missing", "audiences")).rules.create_missing == "audiences"
 
 
-@pytest.mark.parametrize("value", ["[1]", "a: b", "a # b", "true"])
-def test_a_value_that_is_no_word(value: str) -> None:
-    """A value that would say something else than its letters is refused."""
-    with pytest.raises(YamlError, match="by hand"):
-        with_option("rules: []", "create_missing", value)
+@pytest.mark.parametrize("text", ["rules: []", "", '{"rules": []}', "accept: x\nrules: []", '{"accept": "x"}'])
+@pytest.mark.parametrize("value", ["[1]", "a: b", "a # b", "true", "x\ny", ["a: b", "*.c"], {"a": ["true"]}, None])
+def test_option_of_any_form_is_read_as_it_was_set(text: str, value: JsonValue) -> None:
+    """A value of a top-level key is quoted where YAML would read something else, and None removes the key."""
+    before = dict(options_in(text))
+
+    found = options_in(with_option(text, "accept", value))
+
+    assert found == {**before, "accept": value} if value is not None else "accept" not in found
+    assert {key: each for key, each in found.items() if key != "accept"} == {
+        key: each for key, each in before.items() if key != "accept"
+    }
+
+
+CALL_RULES = """\
+# ours
+email:  # whose
+  first_of:  # in this order
+    - traits.mail  # new
+    - traits.email
+  lower: true
+drop:
+  - ssn  # by law
+  # cards
+  - card*
+consent: {required_categories: [Ads]}
+rules: []  # none yet
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "old", "new"),
+    [
+        ("email", {"first_of": ["traits.mail", "traits.email"], "clean": ["lower", "trim"]}, "  lower: true\n",
+         "  clean:\n    - lower\n    - trim\n"),
+        ("drop", ["ssn", "card*", "*.pin"], "  - card*\n", "  - card*\n  - '*.pin'\n"),
+        ("drop", ["ssn"], "  # cards\n  - card*\n", "  # cards\n"),
+        ("drop", None, "drop:\n  - ssn  # by law\n  # cards\n  - card*\n", ""),
+        ("consent", {"required_categories": ["Ads", "Sales"]}, "consent: {required_categories: [Ads]}",
+         "consent:\n  required_categories:\n    - Ads\n    - Sales"),
+        ("consent", None, "consent: {required_categories: [Ads]}\n", ""),
+        ("accept", "source.id != 'a: b'", "rules: []  # none yet\n",
+         "rules: []  # none yet\naccept: \"source.id != 'a: b'\"\n"),
+    ],
+)  # fmt: skip
+def test_option_changes_only_what_differs(key: str, value: JsonValue, old: str, new: str) -> None:
+    """Items and keys of an option that stay keep their comments, as does the rest of the text."""
+    assert with_option(CALL_RULES, key, value) == CALL_RULES.replace(old, new)
 
 
 def written(rule: dict[str, Any], way: str) -> str:

@@ -271,6 +271,11 @@ def minutes_of_day(connection: Connection, account_id: str, now: int) -> list[Ro
     return rollups.of_account(connection, account_id, Bucket.MINUTE, now - DAY)
 
 
+def total_of_day(connection: Connection, account_id: str, now: int) -> Rollup:
+    """Return the total activity of the last 24 hours."""
+    return total_since(minutes_of_day(connection, account_id, now), now - DAY)
+
+
 def total_since(rows: list[Rollup], since: int) -> Rollup:
     """Return the total activity since a time (microseconds)."""
     return rollups.total([Rollup(since), *(row for row in rows if row.at + Bucket.MINUTE.microseconds > since)])

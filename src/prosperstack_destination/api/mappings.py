@@ -8,6 +8,7 @@ from pydantic import AliasPath, BeforeValidator, Field, JsonValue, model_validat
 
 from prosperstack_destination.admin import mapping as operations
 from prosperstack_destination.admin.mapping import run_trial
+from prosperstack_destination.admin.overview import total_of_day
 from prosperstack_destination.api.models import RequestBody, ResponseBody, Timestamp
 from prosperstack_destination.api.route import (
     AccountDep,
@@ -304,6 +305,13 @@ class TraitCoverageResponse(ResponseBody):
     sample: JsonValue
 
 
+class LeftOutResponse(ResponseBody):
+    """Calls that the mapping left out."""
+
+    filtered: int = Field(description="Calls that the condition (accept) left out.")
+    no_consent: int = Field(description="Calls without the consent that the mapping requires.")
+
+
 class CoverageResponse(ResponseBody):
     """Coverage of an account."""
 
@@ -311,9 +319,13 @@ class CoverageResponse(ResponseBody):
     counted: int = Field(description="Profiles that were counted.")
     properties: list[PropertyCoverageResponse]
     traits: list[TraitCoverageResponse]
+    left_out: LeftOutResponse = Field(description="Calls of the last 24 hours that the mapping left out.")
 
 
 @coverage_router.get("", tags=["mapping"])
 async def show_coverage(services: Services, account: AccountDep, exact: bool = False) -> CoverageResponse:
     """Return the coverage of properties and traits; above 50,000 profiles a sample is counted, unless `exact`."""
-    return CoverageResponse.model_validate(await operations.coverage_for_account(services, account, exact=exact))
+    found = await operations.coverage_for_account(services, account, exact=exact)
+    day = await services.database.read(total_of_day, account.id, services.clock())
+    shown = {name: getattr(found, name) for name in ("profiles", "counted", "properties", "traits")}
+    return CoverageResponse.model_validate({**shown, "left_out": day})

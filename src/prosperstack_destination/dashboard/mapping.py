@@ -9,6 +9,7 @@ from starlette.responses import Response
 from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.admin.coverage_cache import CoverageSnapshot
 from prosperstack_destination.admin.mapping import load_mapping, refresh_if_stale, remap_of
+from prosperstack_destination.admin.overview import total_of_day
 from prosperstack_destination.dashboard.mapping_draft import draft_bar
 from prosperstack_destination.dashboard.routing import PageContext, PageRoute, html
 from prosperstack_destination.dashboard.sse import LiveUpdates
@@ -111,6 +112,7 @@ async def _tables(context: PageContext) -> tuple[str, bool]:
         mapping=mapping,
         rules=account_mapping.rules,
         find=find,
+        day=await context.services.database.read(total_of_day, context.account.id, context.now),
         now=context.services.clock(),
     )
     return text, is_counting

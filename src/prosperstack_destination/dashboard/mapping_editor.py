@@ -7,7 +7,7 @@ revision that it was made from, so that no form overwrites the changes of anothe
 import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,14 @@ from prosperstack_destination.account_mapping import AccountMapping
 from prosperstack_destination.admin import mapping as operations
 from prosperstack_destination.admin import mapping_drafts
 from prosperstack_destination.admin.mapping import TrialResult, run_trial
-from prosperstack_destination.dashboard.mapping_draft import discard, draft_bar
+from prosperstack_destination.dashboard.mapping_draft import (
+    Draft,
+    current_draft,
+    discard,
+    draft_bar,
+    save_draft,
+    with_base,
+)
 from prosperstack_destination.dashboard.routing import ACTOR, PageContext, PageRoute, html
 from prosperstack_destination.dashboard.rule_form import (
     EXAMPLES,
@@ -34,7 +41,7 @@ from prosperstack_destination.dashboard.rule_form import (
 from prosperstack_destination.dashboard.text_diff import Line, diff_lines
 from prosperstack_destination.errors import InvalidCall, MappingConflict, ProblemsRise
 from prosperstack_destination.mapping import yaml_editor
-from prosperstack_destination.mapping.mapping_file import Fault, InvalidMapping, ParsedMapping
+from prosperstack_destination.mapping.mapping_file import Fault, InvalidMapping
 from prosperstack_destination.mapping.rules import SUBSCRIPTION, CreateMissing, Rule, Rules
 from prosperstack_destination.mapping.transforms import TRANSFORMS, WITHOUT_ARGUMENT, Transform
 from prosperstack_destination.mapping.yaml_reader import YamlError
@@ -53,33 +60,6 @@ MAX_SAMPLE: Final = 60
 MAX_INPUT: Final = 20_000
 #: Maximum length of a note in characters, as in the API.
 MAX_NOTE: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """Mapping file that an operator edits, with the fields of the rule form."""
-
-    #: Text of the file, including the rule of the form.
-    text: str
-    #: Version on which the draft is based.
-    based_on: int
-    fields: RuleFields
-    #: Email of the person for the preview; "": a person that the draft changes.
-    email: str = ""
-    #: Reason why the form's rule is not in the text.
-    rule_error: str | None = None
-    #: Parsed text; None if it has errors.
-    parsed: ParsedMapping | None = None
-    faults: tuple[Fault, ...] = ()
-    #: Revision of the stored draft that this one was made from, 0 for none; None: unknown, saving replaces any.
-    revision: int | None = None
-    #: The stored draft has another revision, so this one was not saved.
-    is_stale: bool = False
-
-    @property
-    def expects(self) -> int:
-        """Version that must be current when the draft is applied; ``based_on`` in the text takes precedence."""
-        return self.based_on if self.parsed is None or self.parsed.based_on is None else self.parsed.based_on
 
 
 class MappingEditorPages:
@@ -108,7 +88,7 @@ class MappingEditorPages:
     async def _start(self, context: PageContext) -> Response:
         """Start a draft from the current mapping."""
         fields = RuleFields(target=written_name(context.query("rule")))
-        draft = await self._parse(context, await _current_draft(context, fields), _with_fields_of_rule)
+        draft = await self._parse(context, await current_draft(context, fields), _with_fields_of_rule)
         return await self._render_editor(context, draft, run_preview=False)
 
     async def _map(self, context: PageContext) -> Response:
@@ -117,11 +97,11 @@ class MappingEditorPages:
             target=written_name(context.form.get("to", "")),
             trait=written_name(read_name(context.form.get("trait", ""))),
         )
-        draft = await _current_draft(context, fields)
+        draft = await current_draft(context, fields)
         if not fields.key:
             return await self._render_editor(context, await self._parse(context, draft))
         replaces = fields.key in await _properties_with_rule(context)
-        draft = await _save(context, await self._parse(context, draft, _with_rule))
+        draft = await save_draft(context, await self._parse(context, draft, _with_rule))
         return await self._render_editor(context, draft, mapped=True, replaces=replaces)
 
     async def _add_suggested(self, context: PageContext) -> Response:
@@ -133,8 +113,8 @@ class MappingEditorPages:
                 "The form's rule cannot be read. Reload the page, and try again.", field="rule"
             ) from None
         replaces = fields.key in await _properties_with_rule(context)
-        draft = await self._parse(context, await _current_draft(context, fields), _with_rule)
-        draft = await _save(context, draft)
+        draft = await self._parse(context, await current_draft(context, fields), _with_rule)
+        draft = await save_draft(context, draft)
         return await self._render_editor(context, draft, mapped=bool(fields.trait), replaces=replaces)
 
     async def _set_options(self, context: PageContext) -> Response:
@@ -146,12 +126,12 @@ class MappingEditorPages:
             "forgiving_names": context.form.get("forgiving_names") == "yes",
             "create_missing": create_missing,
         }
-        before = await _current_draft(context, RuleFields())
+        before = await current_draft(context, RuleFields())
         before = await self._parse(context, before)
         draft = await self._parse(context, before, partial(_with_options, options=options))
         if draft.text == before.text and draft.rule_error is None:
             return context.redirect_home("mapping", flash="The options are unchanged.")
-        draft = await _save(context, draft)
+        draft = await save_draft(context, draft)
         if draft.parsed is None or draft.rule_error is not None:
             return await self._render_editor(context, draft, status=422)
         return await self._render_review(context, draft)
@@ -163,22 +143,22 @@ class MappingEditorPages:
             draft = await self._parse(context, draft, _without_rule)
         elif draft.rule_error is None and draft.fields.key:
             draft = await self._parse(context, draft, _with_fields_of_rule)
-        return await self._render_editor(context, await _save(context, draft))
+        return await self._render_editor(context, await save_draft(context, draft))
 
     async def _preview(self, context: PageContext) -> Response:
         """Save the draft, and render its preview on one person."""
-        return html(await self._render_trial(context, await _save(context, await self._read_draft(context))))
+        return html(await self._render_trial(context, await save_draft(context, await self._read_draft(context))))
 
     async def _review_stored(self, context: PageContext) -> Response:
         """Show the stored draft before it is applied."""
-        draft = await self._parse(context, await _current_draft(context, RuleFields()))
+        draft = await self._parse(context, await current_draft(context, RuleFields()))
         if draft.parsed is None:
             return await self._render_editor(context, draft, status=422)
         return await self._render_review(context, draft)
 
     async def _review(self, context: PageContext) -> Response:
         """Show the draft before it is applied."""
-        draft = await _save(context, await self._read_draft(context))
+        draft = await save_draft(context, await self._read_draft(context))
         if draft.is_stale:
             return await self._render_editor(context, draft, status=409)
         if draft.parsed is None or draft.rule_error is not None:
@@ -236,7 +216,7 @@ class MappingEditorPages:
         )
         steps: list[Callable[[Draft], Draft]] = []
         if "rebase" in form:
-            steps.append(partial(_based_on, version=_number(form["rebase"])))
+            steps.append(partial(with_base, version=_number(form["rebase"])))
         if fields.mark != form.get("rule-mark", RuleFields().mark) and form.get("do") != "remove":
             steps.append(_with_rule)
         return await self._parse(context, draft, *steps)
@@ -327,40 +307,10 @@ class MappingEditorPages:
         return context.fragment("mapping/figures.html", draft=draft, preview=preview)
 
 
-async def _current_draft(context: PageContext, fields: RuleFields) -> Draft:
-    """Return the stored draft; without one, a draft of the current mapping."""
-    stored = await context.services.database.read(mapping_drafts.find, context.account)
-    if stored is not None:
-        return Draft(stored.source, stored.based_on, fields, revision=stored.revision)
-    current = await context.services.database.read(operations.of_version, context.account, None)
-    text = await asyncio.to_thread(operations.text_of, current)
-    draft = Draft(text, current.version, fields, revision=0)
-    return await asyncio.to_thread(_based_on, draft, current.version)
-
-
-async def _save(context: PageContext, draft: Draft) -> Draft:
-    """Save the draft, and return it with its revision, or as stale if another one was saved meanwhile."""
-    saved = await context.services.database.write(
-        mapping_drafts.save, context.account, draft.based_on, draft.text, ACTOR, context.now, draft.revision
-    )
-    return replace(draft, is_stale=True) if saved is None else replace(draft, revision=saved.revision)
-
-
 async def _properties_with_rule(context: PageContext) -> Collection[str]:
     """Return the properties that have a rule."""
     account_mapping, _ = await context.services.database.read(operations.load_mapping, context.account)
     return account_mapping.rules.by_property()
-
-
-def _based_on(draft: Draft, version: int) -> Draft:
-    """Return the draft based on another version. Updates ``based_on`` in the text if it is there."""
-    draft = replace(draft, based_on=version)
-    if "based_on" not in draft.text:  # parsing takes longer than the rest of the page
-        return draft
-    try:
-        return replace(draft, text=yaml_editor.with_based_on(draft.text, version))
-    except YamlError:  # the errors of the text are shown separately
-        return draft
 
 
 def _with_rule(draft: Draft) -> Draft:

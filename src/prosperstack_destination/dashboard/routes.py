@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute, Route
 from prosperstack_destination.admin.services import AdminServices
 from prosperstack_destination.admin.sessions import Sessions
 from prosperstack_destination.dashboard.accounts import AccountPages
+from prosperstack_destination.dashboard.call_rules import call_rule_pages
 from prosperstack_destination.dashboard.calls import CallPages
 from prosperstack_destination.dashboard.login import Login
 from prosperstack_destination.dashboard.mapping import MappingPages
@@ -43,6 +44,7 @@ def dashboard_routes(
         *pages.routes(SegmentManualPages(live).pages()),
         *pages.routes(MappingPages(live).pages()),
         *pages.routes(MappingEditorPages().pages()),
+        *pages.routes(call_rule_pages()),
         *pages.routes(MappingHistoryPages().pages()),
         *pages.routes(AccountPages().pages()),
         *pages.routes(CallPages(live).pages()),

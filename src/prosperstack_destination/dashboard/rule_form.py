@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from prosperstack_destination.dashboard.routing import Form
 from prosperstack_destination.mapping.rules import Rule
-from prosperstack_destination.mapping.transforms import DEFAULTS, WITH_ARGUMENT
+from prosperstack_destination.mapping.transforms import DEFAULTS, WITH_ARGUMENT, Transform
 
 #: Maximum transforms of a rule.
 MAX_TRANSFORMS: Final = 20
@@ -116,7 +116,7 @@ def fields_of(rule: Rule) -> RuleFields:
         first_of="\n".join(map(written_name, rule.first_of or ())),
         when=written_name(rule.when or ""),
         sources=", ".join(rule.sources or ()),
-        clean=tuple((each.name, _argument_field(each.name, each.argument)) for each in rule.clean),
+        clean=transform_fields(rule.clean),
         values="\n".join(f"{_key_field(key)} = {written(value)}" for key, value in (rule.values or {}).items()),
         fallback=written(rule.fallback) if rule.has_fallback else "",
         default="" if rule.default is None else written(rule.default),
@@ -124,25 +124,47 @@ def fields_of(rule: Rule) -> RuleFields:
 
 
 def fields_from_form(form: Form) -> RuleFields:
-    """Return the rule fields of a submitted form, with line breaks normalised to ``\\n``."""
+    """Return the rule fields of a submitted form, with line breaks normalised to ``\n``."""
     kind = form.get("rule-kind", "")
-    transforms = [
-        (form.get(f"rule-clean-{number}", ""), form.get(f"rule-argument-{number}", ""))
-        for number in range(MAX_TRANSFORMS)
-    ]
     return RuleFields(
         target=form.get("rule-property", ""),
         kind=RuleKind(kind) if kind in list(RuleKind) else RuleKind.TRAIT,
         trait=form.get("rule-trait", ""),
         expression=form.get("rule-expression", ""),
-        first_of=_lines(form.get("rule-first_of", "")),
+        first_of=normalise_lines(form.get("rule-first_of", "")),
         when=form.get("rule-when", ""),
         sources=form.get("rule-sources", ""),
-        clean=tuple((name, argument) for name, argument in transforms if name),
-        values=_lines(form.get("rule-values", "")),
+        clean=transforms_from_form(form),
+        values=normalise_lines(form.get("rule-values", "")),
         fallback=form.get("rule-fallback", ""),
         default=form.get("rule-default", ""),
     )
+
+
+def transforms_from_form(form: Form) -> tuple[tuple[str, str], ...]:
+    """Return name and argument of the transforms of a submitted form."""
+    transforms = [
+        (form.get(f"rule-clean-{number}", ""), form.get(f"rule-argument-{number}", ""))
+        for number in range(MAX_TRANSFORMS)
+    ]
+    return tuple((name, argument) for name, argument in transforms if name)
+
+
+def transform_fields(clean: Iterable[Transform]) -> tuple[tuple[str, str], ...]:
+    """Return transforms as pairs of name and argument field."""
+    return tuple((each.name, _argument_field(each.name, each.argument)) for each in clean)
+
+
+def read_transform(name: str, field: str) -> JsonValue:
+    """Return a transform as in a mapping file, of its name and its argument field."""
+    if name in WITH_OPTIONAL_ARGUMENT:
+        return {name: _argument(name, field)} if field.strip() else name
+    return {name: _argument(name, field)} if name in WITH_ARGUMENT else name
+
+
+def normalise_lines(text: str) -> str:
+    """Return the text of a form field with line breaks as ``\n``."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def written(value: JsonValue) -> str:
@@ -185,7 +207,7 @@ def _parts(fields: RuleFields) -> dict[str, Any]:
         else [],
         "when": read_name(fields.when),
         "sources": [each.strip() for each in fields.sources.split(",") if each.strip()],
-        "clean": [_transform(name, argument) for name, argument in fields.clean],
+        "clean": [read_transform(name, argument) for name, argument in fields.clean],
         "values": dict(_values(fields.values)),
     }
     parts = {name: value for name, value in candidates.items() if value}
@@ -220,12 +242,6 @@ def _key_field(key: str) -> str:
     return key if is_plain else json.dumps(key, ensure_ascii=False)
 
 
-def _transform(name: str, field: str) -> Any:
-    if name in WITH_OPTIONAL_ARGUMENT:
-        return {name: _argument(name, field)} if field.strip() else name
-    return {name: _argument(name, field)} if name in WITH_ARGUMENT else name
-
-
 def _argument(name: str, field: str) -> JsonValue:
     if name in WITH_JSON and field.strip().startswith(("[", "{")):
         with suppress(ValueError):
@@ -240,10 +256,6 @@ def _argument_field(name: str, argument: JsonValue) -> str:
     if isinstance(argument, tuple | dict):
         return json.dumps(argument, ensure_ascii=False)
     return written(argument) if name in WITH_NUMBER else written_name(str(argument)) or '""'
-
-
-def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _reject_constant(name: str) -> JsonValue:

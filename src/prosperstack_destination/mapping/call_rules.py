@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import re2
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from prosperstack_destination.call_facts import SOURCE_FACT, context_fact, source_trait_fact
 from prosperstack_destination.mapping.coercion import CoercionError
@@ -37,10 +37,6 @@ _MAX_DEPTH: Final = 100
 #: Fields of a call that are not traits, whatever a pattern says.
 _ENVELOPE: Final = frozenset({"type", "traits", "context", "userId", "anonymousId", "timestamp", "messageId"})
 
-CallExpression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LENGTH)]
-#: A name of a trait, or a path to a part of one; ``*`` is any number of steps, or any characters of a name.
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
 
 def _check(text: str) -> str:
     try:
@@ -48,6 +44,11 @@ def _check(text: str) -> str:
     except InvalidExpression as error:
         raise ValueError(str(error)) from None
     return text
+
+
+CallExpression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LENGTH), AfterValidator(_check)]
+#: A name of a trait, or a path to a part of one; ``*`` is any number of steps, or any characters of a name.
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class EmailRule(BaseModel):
@@ -64,16 +65,6 @@ class EmailRule(BaseModel):
         Field(min_length=1, max_length=20, description="Several sources: the first that gives an email counts."),
     ] = None
     clean: Annotated[tuple[Transform, ...], Field(max_length=20, description="Transforms, in this order.")] = ()
-
-    @field_validator("from_")
-    @classmethod
-    def _expression(cls, text: str | None) -> str | None:
-        return None if text is None else _check(text)
-
-    @field_validator("first_of")
-    @classmethod
-    def _expressions(cls, texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if texts is None else tuple(map(_check, texts))
 
     @model_validator(mode="before")
     @classmethod
@@ -128,11 +119,6 @@ class CallOptions(BaseModel):
     consent: Annotated[
         ConsentRule | None, Field(description="Consent that a call has to have, in Segment's form.")
     ] = None
-
-    @field_validator("accept")
-    @classmethod
-    def _condition(cls, text: str | None) -> str | None:
-        return None if text is None else _check(text)
 
 
 class LeftOut(StrEnum):

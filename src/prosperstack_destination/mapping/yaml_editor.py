@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
@@ -75,15 +75,30 @@ def with_based_on(text: str, version: int) -> str:
     return _first_valid({**source.data, "based_on": version}, [[_key_edit(source, "based_on", version)]], source)
 
 
-def with_option(text: str, key: str, value: bool | str) -> str:
-    """Return the text with another value of a top-level key (e.g. ``forgiving_names``); add a missing key last.
+def with_option(text: str, key: str, value: JsonValue) -> str:
+    """Return the text with another value of a top-level key (e.g. ``accept``); add a missing key last.
 
-    ``value`` is a boolean or one word. Raises `YamlError` as `with_rule` does.
+    ``value`` None removes the key. Unchanged keys and items of the old value keep their form and their comments.
+    Raises `YamlError` as `with_rule` does.
     """
     source = _parse_source(text)
-    if source.data.get(key) == value:
+    old, found = source.data.get(key), source.entry(key)
+    if _canonical(old) == _canonical(value):
         return source.text
-    return _first_valid({**source.data, key: value}, [[_key_edit(source, key, value)]], source)
+    if value is None:
+        rest = {name: each for name, each in source.data.items() if name != key}
+        return _first_valid(rest, [[_key_removal_edit(source, key)]], source)
+    alternatives: list[_Edits] = [[_key_edit(source, key, value)]]
+    if found is not None and isinstance(value, dict) and isinstance(old, dict):
+        alternatives.insert(0, _rule_edits(source, found[1], old, _keep_form(old, value)))
+    if found is not None and isinstance(value, list) and isinstance(old, list):
+        alternatives.insert(0, _item_edits(source, found[1], old, value))
+    return _first_valid({**source.data, key: value}, alternatives, source)
+
+
+def options_in(text: str) -> Content:
+    """Return the top-level keys and values as they are written, valid or not. Raises `YamlError`."""
+    return _parse_source(text).data
 
 
 def rule_in(text: str, key: str) -> Content | None:
@@ -234,6 +249,8 @@ def _rule_edits(source: _YamlSource, node: Node, old: Content, rule: Content) ->
     if not isinstance(node, MappingNode) or _in_brackets(node):
         return []
     entries = [(key, value) for key, value in node.value if key.value in rule]
+    if not entries:
+        return []
     (first, _), (last, last_value) = entries[0], entries[-1]
     edits = []
     if node.start_mark.index < first.start_mark.index:  # the dash before it stays
@@ -279,24 +296,53 @@ def _addition_edits(source: _YamlSource, rule: Content) -> _Edits:
     return [_Edit(colon, end, ""), _item_edit(source, end, key.start_mark.column + 2, rule)]
 
 
-def _key_edit(source: _YamlSource, name: str, value: bool | int | str) -> _Edit:
+def _key_edit(source: _YamlSource, name: str, value: JsonValue) -> _Edit:
     """Return the edit that sets a top-level key; a missing key is added last."""
-    written = value if isinstance(value, str) else json.dumps(value)
     found, root, text = source.entry(name), source.root, source.text
     if found is not None:
         key, old = found
-        if source.is_unwritten(old):
-            return _Edit(source.colon(key), source.end(old, key), f" {written}")
-        return _Edit(old.start_mark.index, source.end(old, key), written)
+        written = f"{json.dumps(name)}: {_flow(value)}"
+        if not _in_brackets(root):
+            written = _block({name: value}, key.start_mark.column)
+        return _Edit(key.start_mark.index, source.end(old, key), written)
     if not isinstance(root, MappingNode):  # only comments, or null
         start, end = (root.start_mark.index, root.end_mark.index) if root is not None else (len(text), len(text))
         before = text[:start]
-        return _Edit(start, end, ("\n" if before and before[-1] != "\n" else "") + f"{name}: {written}\n")
+        return _Edit(start, end, ("\n" if before and before[-1] != "\n" else "") + f"{_block({name: value}, 0)}\n")
     if _in_brackets(root):
         at = source.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
-        return _Edit(at, at, f'{", " if root.value else ""}"{name}": {json.dumps(value)}')
-    at = source.line_end(source.end(root))
-    return _Edit(at, at, f"\n{' ' * root.start_mark.column}{name}: {written}")
+        return _Edit(at, at, f"{', ' if root.value else ''}{json.dumps(name)}: {_flow(value)}")
+    at, column = source.line_end(source.end(root)), root.start_mark.column
+    return _Edit(at, at, f"\n{' ' * column}{_block({name: value}, column)}")
+
+
+def _key_removal_edit(source: _YamlSource, name: str) -> _Edit:
+    """Return the edit that removes a top-level key; comments above it stay."""
+    entries: list[tuple[Node, Node]] = source.root.value if isinstance(source.root, MappingNode) else []
+    number = next(index for index, (key, _) in enumerate(entries) if key.value == name)
+    key, value = entries[number]
+    start, end = key.start_mark.index, source.end(value, key)
+    if _in_brackets(source.root):
+        if number:
+            return _Edit(source.end(*reversed(entries[number - 1])), end, "")
+        return _Edit(start, entries[1][0].start_mark.index if len(entries) > 1 else end, "")
+    return _Edit(source.line_start(start), min(source.line_end(end) + 1, len(source.text)), "")
+
+
+def _item_edits(source: _YamlSource, node: Node, old: Sequence[Any], items: Sequence[Any]) -> _Edits:
+    """Return the edits that remove items from a list, and add items at its end; none for another change."""
+    kept = [each for each in old if each in items]
+    if not isinstance(node, SequenceNode) or _in_brackets(node) or not kept or kept != items[: len(kept)]:
+        return []
+    edits = []
+    for item, each in zip(old, node.value, strict=True):
+        if item not in items:
+            start = source.line_start(each.start_mark.index)
+            edits.append(_Edit(start - 1, source.line_end(source.end(each)), ""))
+    if new := items[len(kept) :]:
+        end, column = source.line_end(source.end(node)), " " * node.start_mark.column
+        edits.append(_Edit(end, end, "".join(f"\n{column}{line.strip()}" for line in _block(new, 0).split("\n"))))
+    return edits
 
 
 def _rules_key_edit(source: _YamlSource, rule: Content) -> _Edit:
@@ -347,7 +393,7 @@ def _in_brackets(node: Node | None) -> bool:
     return isinstance(node, CollectionNode) and bool(node.flow_style)
 
 
-def _block(content: Content, column: int) -> str:
+def _block(content: Content | Sequence[Any], column: int) -> str:
     """Return content in block form; all lines but the first are indented to a column."""
     out = StringIO()
     yaml = YAML(pure=True)
@@ -357,7 +403,7 @@ def _block(content: Content, column: int) -> str:
     return out.getvalue().rstrip("\n").replace("\n", f"\n{' ' * column}")
 
 
-def _flow(content: Content) -> str:
+def _flow(content: Any) -> str:
     """Return content in one line, as JSON."""
     text = json.dumps(content, ensure_ascii=False)
     return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
