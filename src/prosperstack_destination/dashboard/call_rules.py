@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 from starlette.responses import Response
 
+from prosperstack_destination.admin.mapping import parse
 from prosperstack_destination.admin.overview import total_of_day
 from prosperstack_destination.dashboard.mapping_draft import Draft, current_draft, draft_bar, save_draft
 from prosperstack_destination.dashboard.routing import Form, PageContext, PageRoute
@@ -25,7 +26,7 @@ from prosperstack_destination.dashboard.rule_form import (
 )
 from prosperstack_destination.mapping import yaml_editor
 from prosperstack_destination.mapping.call_rules import CallOptions, ConsentRule, EmailRule, WithoutConsent
-from prosperstack_destination.mapping.mapping_file import InvalidMapping, check_mapping
+from prosperstack_destination.mapping.mapping_file import InvalidMapping
 from prosperstack_destination.mapping.transforms import TRANSFORMS, WITHOUT_ARGUMENT, Transform
 from prosperstack_destination.mapping.yaml_reader import YamlError
 
@@ -109,7 +110,7 @@ async def _show(context: PageContext) -> Response:
     except YamlError as error:
         return await _render(context, draft, _Form(CallRuleFields(), {"": _unreadable(error)}))
     written = {name: options[name] for name in CallOptions.model_fields if options.get(name) is not None}
-    return await _render(context, draft, _Form(call_rule_fields(options), _errors(written)))
+    return await _render(context, draft, _Form(call_rule_fields(options), await _errors(context, written)))
 
 
 async def _save(context: PageContext) -> Response:
@@ -120,7 +121,7 @@ async def _save(context: PageContext) -> Response:
     try:
         before = call_rule_fields(await asyncio.to_thread(yaml_editor.options_in, draft.text)).options()
         changed = {name: value for name, value in fields.options().items() if value != before[name]}
-        errors = _errors({name: value for name, value in changed.items() if value is not None})
+        errors = await _errors(context, {name: value for name, value in changed.items() if value is not None})
         if errors:
             return await _render(context, draft, _Form(fields, errors), 422)
         text = await asyncio.to_thread(_with_options, draft.text, changed)
@@ -170,10 +171,10 @@ def _with_options(text: str, options: Mapping[str, JsonValue]) -> str:
     return text
 
 
-def _errors(options: Mapping[str, JsonValue]) -> dict[str, str]:
+async def _errors(context: PageContext, options: Mapping[str, JsonValue]) -> dict[str, str]:
     """Return the errors of options by field."""
     try:
-        check_mapping(dict(options))
+        await parse(context.services, context.account, dict(options))
     except InvalidMapping as invalid:
         errors: dict[str, str] = {}
         for fault in invalid.faults:
