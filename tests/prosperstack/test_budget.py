@@ -90,6 +90,28 @@ def test_requests_are_spread_over_the_window() -> None:
     assert 57 * SECOND < now < 60 * SECOND
 
 
+def test_late_requests_do_not_slow_the_pace() -> None:
+    """Timers wake late: requests that each go 8 ms late keep the rate of one each 6.5 ms."""
+    budget, sent, now = budget_after(9_999, limit=10_000), 0, 0
+    while now < 10 * SECOND:
+        wait = budget.wait(now)
+        now += wait + 8 * SECOND // 1000 if wait else 0
+        budget = budget.sent(now)
+        sent += 1
+
+    assert 1_500 < sent < 1_600
+
+
+def test_lateness_beyond_the_bound_is_not_made_up_for() -> None:
+    """After a pause at most a tenth of a second is made up for at once: no burst follows an idle minute."""
+    budget, burst = budget_after(9_999, limit=10_000).sent(0), 0
+    while not budget.wait(30 * SECOND):
+        budget = budget.sent(30 * SECOND)
+        burst += 1
+
+    assert 1 < burst < 40
+
+
 def test_unused_budget_is_spread_over_the_rest() -> None:
     """After half an idle window its whole budget goes in the other half."""
     budget = budget_after(99).sent(30 * SECOND)

@@ -27,6 +27,8 @@ DEFAULT_RESET_SECONDS: Final = 10.0
 GUARD: Final = SECOND // 1000
 #: Last part of a window that pacing leaves free, for delays of the event loop and the network.
 SLACK: Final = 0.03
+#: Lateness of a request that the next ones make up for, in microseconds: timers wake late, the more so under load.
+CATCH_UP: Final = SECOND // 10
 #: Weight of others' earlier spending where they spend less now; an increase counts at once.
 OTHERS_DECAY: Final = 0.8
 
@@ -100,6 +102,8 @@ class Budget:
     used_before: int = 0
     #: Time of the latest request; None: none was sent.
     sent_at: int | None = None
+    #: Time from which the next request is spaced: when the latest one was due, up to `CATCH_UP` before it was sent.
+    spaced_from: int | None = None
     #: Requests whose responses have not arrived.
     in_flight: int = 0
     #: Responses with 429 in a row, and the time before which no request goes.
@@ -126,20 +130,19 @@ class Budget:
             spaced = 0 if self.sent_at is None else self.sent_at + DEFAULT_INTERVAL - now
             return max(wait, spaced, 0)
         remaining = max(window.ends_at - now, 1)
-        free = window.limit - window.base - window.others_spent - window.sent
-        reserved = min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others_spent
+        free, reserved = self._free(window)
         if free <= max(reserved, 0):
             return max(wait, remaining)
         left = free - max(reserved, self._expected(window, now))
         if left <= 0 and window.sent:  # the expected spending of others shrinks as the window passes
             return max(wait, min(remaining, max(self.length // 60, 1)))
         # The first request of a window always goes: its response shows when others have stopped.
-        return wait if urgent else max(wait, self._spread(window, left, now))
+        return wait if urgent else max(wait, self._due_at(window, left, now) - now)
 
     def sent(self, now: int) -> "Budget":
         """Return the budget after a request was sent; `ticket` identifies its response."""
         window = self._window(now)
-        budget = replace(self, sent_at=now, in_flight=self.in_flight + 1)
+        budget = replace(self, sent_at=now, spaced_from=self._spaced_from(now), in_flight=self.in_flight + 1)
         if window is None:
             return replace(budget, window=None)
         if self.window is not None and window is not self.window:
@@ -240,13 +243,27 @@ class Budget:
         mean = self.others_spent * fraction
         return math.ceil(mean + 2 * math.sqrt(mean)) + (self.others_spent > 0)
 
-    def _spread(self, window: Window, left: int, now: int) -> int:
-        """Return the wait that spreads ``left`` requests over the rest of the window."""
-        since = window.began_at if self.sent_at is None else max(self.sent_at, window.began_at)
+    def _free(self, window: Window) -> tuple[int, int]:
+        """Return the requests that the window has left, and how many of them are reserved for others."""
+        free = window.limit - window.base - window.others_spent - window.sent
+        return free, min(math.ceil(window.limit * self.reserve), window.limit - 1) - window.others_spent
+
+    def _due_at(self, window: Window, left: int, now: int) -> int:
+        """Return the time of the next request that spreads ``left`` requests over the rest of the window."""
         if window.sent == 0:
-            return 0
+            return now
+        since = window.began_at if self.spaced_from is None else max(self.spaced_from, window.began_at)
         target = window.ends_at - int(self.length * SLACK)
-        return max(since + max(target - since, 0) // left - now, 0)
+        return since + max(target - since, 0) // left
+
+    def _spaced_from(self, now: int) -> int:
+        """Return the time from which the request after one that is sent now is spaced."""
+        window = self._window(now)
+        if window is None:
+            return now
+        free, reserved = self._free(window)
+        left = free - max(reserved, self._expected(window, now))
+        return min(max(self._due_at(window, max(left, 1), now), now - CATCH_UP), now)
 
 
 def _number(text: str | None) -> float | None:
