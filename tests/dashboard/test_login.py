@@ -120,6 +120,19 @@ async def test_pages_have_a_strict_content_policy(dashboard: Dashboard) -> None:
         assert (answer.status_code, "immutable" in answer.headers["cache-control"]) == (200, True)
 
 
+async def test_static_files_are_compressed_for_clients_that_take_gzip(dashboard: Dashboard) -> None:
+    """A static file is sent compressed only to clients that accept it, with the same content."""
+    page = await dashboard.get("mapping/edit")
+    url = re.findall(r'src="(/dashboard/static/codemirror[^"]+)"', page.text)[0]
+    compressed = await dashboard.client.get(url, headers={"Accept-Encoding": "gzip"})
+    plain = await dashboard.client.get(url, headers={"Accept-Encoding": "identity"})
+
+    assert (compressed.headers["content-encoding"], "content-encoding" in plain.headers) == ("gzip", False)
+    assert int(compressed.headers["content-length"]) * 3 < int(plain.headers["content-length"])
+    assert compressed.content == plain.content
+    assert compressed.headers["vary"] == "Accept-Encoding"
+
+
 async def test_unknown_pages_are_not_found(dashboard: Dashboard) -> None:
     """An unknown account and an unknown page are not found."""
     account = await dashboard.client.get("/dashboard/a/acct_none/overview")
