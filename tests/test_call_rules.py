@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
+from prosperstack_destination import account_mapping
+from prosperstack_destination.file_import import job as import_job
+from prosperstack_destination.file_import.row_parser import ColumnOptions
+from prosperstack_destination.mapping.rules import Rules
+from prosperstack_destination.store import accounts
 from prosperstack_destination.store.accounts import Account
 from prosperstack_destination.store.database import Database
 from prosperstack_destination.store.models import Identify, Profile
@@ -143,3 +148,29 @@ async def test_mapping_filters_drops_and_keeps_parts_of_calls(tmp_path: Path) ->
 
 async def _send(service: Service, *, query: str = "", **call: Any) -> Any:
     return await service.client.post(f"/identify{query}", json={"type": "identify", **call})
+
+
+async def test_import_follows_call_rules(database: Database, account: Account, tmp_path: Path) -> None:
+    """Rows that the call rules leave out are not imported, and dropped traits reach no table."""
+    rules = {"accept": "traits.plan != 'test'", "drop": ["ssn"], "consent": {"required_categories": ["Ads"]}}
+    mapping = Rules.model_validate(rules)
+    await database.write(lambda at: account_mapping.apply(at, account, mapping, author="me", now=NEW_YEAR))
+    consents = {"consent": {"categoryPreferences": {"Ads": True}}}
+    calls: list[dict[str, Any]] = [
+        {"traits": {"email": "in@x.org", "plan": "pro", "ssn": "078-05-1120"}, "context": consents},
+        {"traits": {"email": "test@x.org", "plan": "test"}, "context": consents},
+        {"traits": {"email": "no@x.org", "plan": "pro"}},
+    ]
+    file = tmp_path / "calls.jsonl"
+    file.write_text("".join(json.dumps({"type": "identify", **each}) + "\n" for each in calls))
+    current = await database.read(accounts.get, account.id)
+    assert current is not None
+    job = await import_job.prepare(database, current, file, ColumnOptions(), lambda: NEW_YEAR, 0.1)
+
+    counts = await import_job.run(database, lambda email: email, job, "me", lambda: NEW_YEAR, lambda _: None)
+
+    assert (counts.accepted, counts.ignored) == (1, 2)
+    kept = await database.read(_rows)
+    assert "in@x.org" in kept
+    for left_out in ("078-05-1120", "test@x.org", "no@x.org"):
+        assert left_out not in kept

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import structlog
@@ -256,7 +257,12 @@ async def coverage_for_account(
 
 def text_of(mapping: MappingVersion) -> str:
     """Return the text of the applied file, with its comments; text made from the rules if they came as data."""
-    return as_yaml(load_rules(mapping.rules)) if mapping.source is None else mapping.source
+    return _yaml_of(mapping.rules) if mapping.source is None else mapping.source
+
+
+@lru_cache(maxsize=8)  # writing a large lookup table takes seconds
+def _yaml_of(rules: str) -> str:
+    return as_yaml(load_rules(rules))
 
 
 #: People searched for one that the mapping changes.

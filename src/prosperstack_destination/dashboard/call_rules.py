@@ -108,7 +108,7 @@ async def _show(context: PageContext) -> Response:
     try:
         options = await asyncio.to_thread(yaml_editor.options_in, draft.text)
     except YamlError as error:
-        return await _render(context, draft, _Form(CallRuleFields(), {"": _unreadable(error)}))
+        return await _render(context, draft, _Form(CallRuleFields(), {"": f"{error}."}))
     written = {name: options[name] for name in CallOptions.model_fields if options.get(name) is not None}
     return await _render(context, draft, _Form(call_rule_fields(options), await _errors(context, written)))
 
@@ -126,7 +126,7 @@ async def _save(context: PageContext) -> Response:
             return await _render(context, draft, _Form(fields, errors), 422)
         text = await asyncio.to_thread(_with_options, draft.text, changed)
     except YamlError as error:
-        return await _render(context, draft, _Form(fields, {"": _unreadable(error)}), 422)
+        return await _render(context, draft, _Form(fields, {"": f"{error}."}), 422)
     if not changed:
         return context.redirect_home("mapping/calls", flash="The call rules are unchanged.")
     saved = await save_draft(context, Draft(text, draft.based_on, RuleFields(), revision=draft.revision))
@@ -173,17 +173,16 @@ def _with_options(text: str, options: Mapping[str, JsonValue]) -> str:
 
 async def _errors(context: PageContext, options: Mapping[str, JsonValue]) -> dict[str, str]:
     """Return the errors of options by field."""
+    errors: dict[str, str] = {}
     try:
         await parse(context.services, context.account, dict(options))
     except InvalidMapping as invalid:
-        errors: dict[str, str] = {}
         for fault in invalid.faults:
             name, entry = _place(fault.key)
             errors[name] = (
                 f"{errors[name]} {entry}{fault.message}." if name in errors else f"{entry}{fault.message}."
             )
-        return errors
-    return {}
+    return errors
 
 
 def _place(key: str) -> tuple[str, str]:
@@ -196,10 +195,6 @@ def _place(key: str) -> tuple[str, str]:
     if option == "email" and part in ("clean", *TRANSFORMS):
         return "clean", entry
     return {"email": "emails", "consent": "categories"}.get(option, option), entry
-
-
-def _unreadable(error: YamlError) -> str:
-    return f"{error}."
 
 
 def _valid(model: type[_Model], value: object) -> _Model | None:
