@@ -302,7 +302,7 @@ async def test_prosperstack_away(tmp_path: Path) -> None:
         await service.until(lambda: service.values(JOHN)[0]["preferred_name"] == "second")
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
-    assert "could not be checked" in refused.json()["message"]
+    assert "has not been verified yet" in refused.json()["message"]
     assert accepted.status_code == 202
 
 

@@ -1,10 +1,13 @@
 """What gets into logs."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from prosperstack_destination.logs import RepeatFilter
 
 _PROGRAM = """
 import asyncio
@@ -82,3 +85,17 @@ def test_a_traceback_has_no_values(tmp_path: Path, form: str) -> None:
     for hidden in ("Zanzibar", "cannot read", "jane", "0123456789"):
         assert hidden not in result.stderr, hidden
     assert "john.doe" not in result.stderr.replace("\\", "").replace('fail("john.doe@example.com")', "")
+
+
+def test_repeated_warning_is_logged_once_in_ten_seconds() -> None:
+    """A flood of invalid requests does not fill the disk with uvicorn's warnings; errors are never left out."""
+    repeats = RepeatFilter(10.0)
+
+    def passes(created: float, text: str = "Invalid HTTP request received.", level: int = logging.WARNING) -> bool:
+        record = logging.LogRecord("uvicorn.error", level, __file__, 1, text, None, None)
+        record.created = created
+        return repeats.filter(record)
+
+    assert [passes(created) for created in (0.0, 9.9, 10.0, 15.0, 20.0)] == [True, False, True, False, True]
+    assert passes(15.0, "Another text")
+    assert [passes(21.0, level=logging.ERROR), passes(21.0, level=logging.ERROR)] == [True, True]

@@ -34,7 +34,7 @@ LIMITS: Final[dict[str, float]] = {
     "riddling words in documents and pages": 0,
     "modules": 275,
     "longest module, lines": 450,
-    "lines of source": 43_500,
+    "lines of source": 43_600,
     "functions, 95th percentile of lines": 40,
     "class names that occur more than once": 5,
 }

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import httpx
@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,6 +68,8 @@ def create_app(
         version=__version__,
         summary="A Segment destination: traits become, and stay, subscribers' custom properties.",
         lifespan=lifespan,
+        # FastAPI would serialize the document for each request; see `_install_openapi`.
+        openapi_url=None,
         # `api_docs` serves the documentation: FastAPI's own pages load scripts from another host.
         docs_url=None,
         redoc_url=None,
@@ -206,7 +208,7 @@ def _internal_error(_: Exception) -> Response:
 
 
 def _install_openapi(app: FastAPI) -> None:
-    """Add the endpoints that are not FastAPI routes to the OpenAPI document."""
+    """Add the endpoints that are not FastAPI routes to the OpenAPI document, and serve it from memory."""
     generate = app.openapi
 
     def document() -> dict[str, Any]:
@@ -214,4 +216,12 @@ def _install_openapi(app: FastAPI) -> None:
             app.openapi_schema = describe_connector(openapi.describe(generate()))
         return app.openapi_schema
 
+    @cache
+    def content() -> bytes:
+        return bytes(JSONResponse(document()).body)
+
+    async def show(_: Request) -> Response:
+        return Response(content(), media_type="application/json")
+
     app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend it
+    app.router.routes.append(Route("/openapi.json", show, include_in_schema=False))

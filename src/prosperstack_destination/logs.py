@@ -28,6 +28,8 @@ _NO_FIELDS: Final[Mapping[str, str]] = {}
 _SECRET: Final = re.compile(
     rf"[^\s@\"'<>(),:;=/]+@[^\s@\"'<>(),:;]+|\b(?:{'|'.join(CREDENTIAL_PREFIXES)})[\w-]{{6,}}"
 )
+#: Shortest interval between two equal lines of uvicorn, in seconds.
+_REPEAT_SECONDS: Final = 10.0
 _HIDDEN: Final = "…"
 #: Attributes of exceptions that name a kind of fault or a part of the schema, and hold no value.
 _SAFE_ATTRIBUTES: Final = ("sqlstate", "table_name", "column_name", "constraint_name", "sqlite_errorname")
@@ -54,6 +56,26 @@ def add_context(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return event if fields is None else {**fields, **event}
 
 
+class RepeatFilter(logging.Filter):
+    """Filter that lets a warning pass at most once in ``seconds``: any sender can provoke warnings."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        #: Times in seconds since the epoch, by text without its arguments: the texts of the code, which are few.
+        self._passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is logged."""
+        if record.levelno != logging.WARNING:
+            return True
+        text = str(record.msg)
+        if 0 <= record.created - self._passed.get(text, -self._seconds) < self._seconds:
+            return False
+        self._passed[text] = record.created
+        return True
+
+
 def configure(form: LogFormat, level: LogLevel) -> None:
     """Set up logging for the process: structlog, and the standard library's loggers through it."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -77,6 +99,8 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     # At info and below these log URLs with emails in them, or repeat the service's own lines.
     for name in ("httpx", "httpcore", "alembic", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # uvicorn warns of each invalid request.
+    logging.getLogger("uvicorn.error").filters = [RepeatFilter(_REPEAT_SECONDS)]
 
 
 class _LineHandler(logging.Handler):

@@ -248,8 +248,7 @@ class Authenticator:
         except ProsperStackError as error:
             wait = error.retry_after if isinstance(error, ProsperStackRateLimited) else None
             raise KeyUnverified(
-                f"The API key has not been verified yet, and ProsperStack could not be reached: {error} "
-                "Send the call again.",
+                f"The API key has not been verified yet: {error} Send the call again.",
                 retry_after=wait or CHECK_RETRY_SECONDS,
             ) from error
 
