@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def stored(url: str) -> dict[str, set[tuple[Any, ...]]]:
             await database.close()
 
     return asyncio.run(load())
+
+
+def unchanged(url: str, act: Callable[[], str]) -> tuple[dict[str, set[tuple[Any, ...]]], str]:
+    """Return the content of a database that no delivery changed during an action, and the action's result."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        before, result = stored(url), act()
+        if stored(url) == before:
+            return before, result
+        assert time.monotonic() < deadline, "deliveries never ended"
 
 
 class Operator:
@@ -98,6 +109,12 @@ class Operator:
         }
 
 
+def back_up(operator: Operator) -> str:
+    """Copy the database to a new file."""
+    (operator.folder / "backup.db").unlink(missing_ok=True)
+    return operator.run("db", "backup", "backup.db")
+
+
 def identify(process: Process, emails: list[str], name: str) -> None:
     """Send a call about each person."""
     for email in emails:
@@ -143,8 +160,7 @@ def test_sqlite_backup_restores_its_moment(tmp_path: Path, api: Sandbox) -> None
     emails = sorted(api.values())
     with operator.serving() as process:
         identify(process, emails, "First")
-        operator.run("db", "backup", "backup.db")
-        before = stored(f"sqlite:///{file}")
+        before, _ = unchanged(f"sqlite:///{file}", partial(back_up, operator))
         identify(process, emails, "Second")
     for path in file.parent.glob("destination.db*"):
         path.unlink()
@@ -174,8 +190,9 @@ def test_postgresql_is_restored_to_a_point_in_time(tmp_path: Path, api: Sandbox,
             identify(process, emails[:2], "First")
             base = server.base_backup()
             identify(process, emails, "Second")
-            before = stored(server.url)
-            moment = asyncio.run(value(server.url, "SELECT clock_timestamp()::text"))
+            before, moment = unchanged(
+                server.url, lambda: asyncio.run(value(server.url, "SELECT clock_timestamp()::text"))
+            )
             identify(process, emails, "Disaster")
         asyncio.run(await_archived(server.url))
         restored = Server.recovered(base, archive, moment)

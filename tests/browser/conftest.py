@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,8 +33,12 @@ WIDE: Final[Any] = {"width": 1280, "height": 900}
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each test here starts the whole service; and where there is no browser, none runs."""
+@pytest.hookimpl(wrapper=True)  # around pytest-randomly, and the selection by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Each test here starts the whole service; and where there is no browser, none runs.
+
+    Tests of a module share a service and follow each other as in their file: each finds what those before left.
+    """
     missing = not CHROMIUM.exists()
     skip = pytest.mark.skip(reason=f"there is no {CHROMIUM}, so no page is looked at in a browser")
     assert not (missing and os.environ.get("CI") == "true"), "CI needs Chromium: apt-get install chromium"
@@ -43,6 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.whole)
             if missing:
                 item.add_marker(skip)
+    yield
+    positions = [index for index, item in enumerate(items) if item.path.is_relative_to(HERE)]
+    in_order = sorted((items[index] for index in positions), key=lambda item: (item.path, item.location[1] or 0))
+    for index, item in zip(positions, in_order, strict=True):
+        items[index] = item
 
 
 # Pages update themselves every other second, from figures that are written every five.
