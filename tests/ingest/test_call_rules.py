@@ -7,7 +7,8 @@ import pytest
 from pydantic import JsonValue
 
 from prosperstack_destination.errors import InvalidCall, MissingEmail
-from prosperstack_destination.ingest.parser import ParsedIdentify, parse_call, places_of_emails
+from prosperstack_destination.ingest.email_fields import places_of_emails
+from prosperstack_destination.ingest.parser import ParsedIdentify, parse_call
 from prosperstack_destination.mapping.call_rules import CallRules, LeftOut, load_call_rules
 from prosperstack_destination.mapping.mapping_file import InvalidMapping, check_mapping
 from prosperstack_destination.mapping.rules import call_rules_text

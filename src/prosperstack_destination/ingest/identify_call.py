@@ -78,6 +78,7 @@ _SEGMENT_FIELDS: Final = frozenset(
         "previousid",
     }
 )
+_NO_FIELDS: Final[dict[str, JsonValue]] = {}
 _ALIASES: Final = frozenset(_FIELDS.values())
 #: Total length of field names up to which they are cached, in characters. Longer calls are rare.
 _CACHED_LENGTH: Final = 400
@@ -212,3 +213,18 @@ _CHECKS: Final = (
     ("projectId", _id_fault),
     ("integrations", _object_fault),
 )
+
+
+def object_field(call: Mapping[str, Any], name: str) -> dict[str, JsonValue]:
+    """Return a field that is an object; an empty one where it is missing."""
+    return call.get(name) or _NO_FIELDS
+
+
+def context_traits(call: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Return ``context.traits``; an empty object where it is missing. Raises `InvalidCall` for another value."""
+    traits = find(object_field(call, "context"), "traits")
+    if traits is None or traits == []:
+        return {}
+    if not isinstance(traits, dict):
+        raise InvalidCall(f"context.traits has to be an object, not {json_kind(traits)}.", field="context.traits")
+    return traits

@@ -1,25 +1,33 @@
 """Parser of calls: from a JSON object in any casing to a `ParsedIdentify` or a `ParsedDelete`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import JsonValue
 
-from prosperstack_destination.emails import is_email, normalize_email, trim_email
+from prosperstack_destination.emails import normalize_email
 from prosperstack_destination.errors import InvalidCall, MissingEmail, UnsupportedCall
+from prosperstack_destination.ingest.email_fields import (
+    NO_INVALID_EMAILS,
+    email_in,
+    find_email,
+    first_email,
+    places_of_emails,
+)
 from prosperstack_destination.ingest.identify_call import (
     MAX_ID,
     as_object,
     canonical_fields,
+    context_traits,
     field_names,
     find,
     find_name,
     fold,
+    object_field,
     raise_fault,
     valid_fields,
 )
-from prosperstack_destination.ingest.request_body import json_kind
 from prosperstack_destination.ingest.timestamps import UnreadableTime, read_time
 from prosperstack_destination.mapping.call_rules import CallInput, CallRules, LeftOut
 from prosperstack_destination.store.models import CallSource, SourceKind
@@ -32,13 +40,11 @@ OTHER_TYPES: Final = frozenset({"track", "page", "screen", "group"})
 _AUDIENCES: Final = frozenset({"audience", "journey_step"})
 #: The value of ``integrations`` in nearly every call.
 _ALL: Final = {"All": True}
-_NO_INVALID_EMAILS: Final[Mapping[str, str]] = {}
 _NO_FACTS: Final[Mapping[str, JsonValue]] = {}
 #: The types of call that this destination accepts.
 _TYPES: Final = frozenset({"identify", "delete", "alias"})
 #: The fields with the event's time, in order of preference.
 _TIMES: Final = ("timestamp", "originalTimestamp", "sentAt", "receivedAt")
-_NO_FIELDS: Final[dict[str, JsonValue]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +155,9 @@ def parse_call(
         facts = rules.facts(view)
     has_rule = rules is not None and rules.has_email
     if rules is not None and view is not None and has_rule:
-        address, email_field, invalid_emails = _first_email(rules.emails(view))
+        address, email_field, invalid_emails = first_email(rules.emails(view))
     else:
-        address, email_field, invalid_emails = _email(call)
+        address, email_field, invalid_emails = find_email(call)
     if address is None and user_id is None and anonymous_id is None:
         inner = raw.get("json")
         if isinstance(inner, dict):  # Segment's Extensible Webhook wraps each event of a batch like this
@@ -172,7 +178,7 @@ def parse_call(
         source=source,
         skipped_times=skipped_times,
         unknown_fields=unknown,
-        id_email=None if user_id is None or "@" not in user_id or has_rule else _email_in(user_id),
+        id_email=None if user_id is None or "@" not in user_id or has_rule else email_in(user_id),
         facts=facts,
         dropped=() if sent is raw else _dropped(sent, traits),
     )
@@ -183,11 +189,6 @@ def _dropped(sent: Mapping[str, JsonValue], traits: Mapping[str, JsonValue]) -> 
     fields = _readable_fields(sent)
     names = flat_traits(fields) or dict.fromkeys(field_names(sent).unknown)
     return tuple(name for name in names if name not in traits)
-
-
-def _email_in(text: str) -> str | None:
-    trimmed = trim_email(text)
-    return trimmed if is_email(trimmed) else None
 
 
 def _alias(
@@ -204,7 +205,7 @@ def _alias(
         email=None,
         address="",
         email_field=None,
-        invalid_emails=_NO_INVALID_EMAILS,
+        invalid_emails=NO_INVALID_EMAILS,
         traits={},
         at=at,
         time_field=time_field,
@@ -235,28 +236,6 @@ def _view(
     )
 
 
-#: Most parts of a call that are searched for emails, and most places that are named.
-_SEARCHED: Final = 500
-_NAMED: Final = 5
-
-
-def places_of_emails(raw: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """Return places in a call where an email address is, so that its sender can move it. Never raises."""
-    left: list[tuple[str, JsonValue]] = [("", dict(raw))]
-    found: list[str] = []
-    for _ in range(_SEARCHED):
-        if not left or len(found) == _NAMED:
-            break
-        path, value = left.pop(0)
-        if isinstance(value, dict):
-            left += [(f"{path}.{name}" if path else name, part) for name, part in value.items()]
-        elif isinstance(value, list):
-            left += [(f"{path}[{number}]", part) for number, part in enumerate(value[:_SEARCHED])]
-        elif isinstance(value, str) and "@" in value and _email_in(value) is not None and len(path) <= MAX_ID:
-            found.append(path)
-    return tuple(found)
-
-
 def summarize(raw: Mapping[str, JsonValue], now: int) -> CallSummary:
     """Return the readable parts of a call, for operators who inspect rejected calls. Never raises."""
     inner = raw.get("json")
@@ -264,8 +243,8 @@ def summarize(raw: Mapping[str, JsonValue], now: int) -> CallSummary:
         return summarize(inner, now)
     call = _readable_fields(raw)
     call_type = (call.get("type") or "identify").lower()
-    traits = _object(call, "traits")
-    places = (traits, as_object(find(traits, "traits")), as_object(find(_object(call, "context"), "traits")))
+    traits = object_field(call, "traits")
+    places = (traits, as_object(find(traits, "traits")), as_object(find(object_field(call, "context"), "traits")))
     values = [*(find(place, "email") for place in places), call.get("email")]
     emails = (normalize_email(value) for value in values if isinstance(value, str))
     return CallSummary(
@@ -284,7 +263,7 @@ def asks_to_skip(call: Mapping[str, Any], *, from_sdk: bool = False) -> bool:
     Segment itself applies ``"All": false`` before it forwards a call, so the value counts only for a call that
     comes straight from an SDK (``from_sdk``).
     """
-    integrations = _object(call, "integrations")
+    integrations = object_field(call, "integrations")
     if not integrations or integrations == _ALL:
         return False
     values = [value for name, value in integrations.items() if fold(name).replace(" ", "") == INTEGRATION]
@@ -298,12 +277,12 @@ def flat_traits(call: Mapping[str, Any]) -> dict[str, JsonValue]:
 
     Nested custom traits take precedence over the traits around them.
     """
-    traits = _with_nested(_object(call, "traits"))
-    context = _object(call, "context")
+    traits = _with_nested(object_field(call, "traits"))
+    context = object_field(call, "context")
     if not context:
         return traits
     if not traits:
-        return _with_nested(_context_traits(call))
+        return _with_nested(context_traits(call))
     others = as_object(find(context, "traits"))
     return {**_with_nested(others), **traits} if others else traits
 
@@ -337,11 +316,6 @@ def _readable_fields(raw: Mapping[str, JsonValue]) -> Mapping[str, Any]:
     return valid_fields(canonical_fields(raw, field_names(raw)), lambda _name, _fault: None)
 
 
-def _object(call: Mapping[str, Any], name: str) -> dict[str, JsonValue]:
-    """Return a field that is an object; an empty one where it is missing."""
-    return call.get(name) or _NO_FIELDS
-
-
 def _call_type(value: object) -> str:
     """Return "identify" or "delete". Raises `UnsupportedCall`; `valid_fields` rejects a type that is not text."""
     call_type = value.lower() if isinstance(value, str) and value else "identify"
@@ -356,60 +330,6 @@ def _with_nested(traits: dict[str, JsonValue]) -> dict[str, JsonValue]:
         return traits
     flat = {other: value for other, value in traits.items() if other != name}
     return {**flat, **as_object(traits[name])}
-
-
-def _email(call: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str, str]]:
-    """Return the email as sent (trimmed) and its place, or None for both, and the reasons of invalid values.
-
-    A value that is not an email is skipped like null; its place and the reason are in the mapping.
-    """
-    first = _object(call, "traits").get("email")
-    if isinstance(first, str) and is_email(first):  # the usual case
-        return first, "traits.email", _NO_INVALID_EMAILS
-    return _first_email(_email_places(call))
-
-
-def _first_email(places: Iterable[tuple[str, JsonValue]]) -> tuple[str | None, str | None, Mapping[str, str]]:
-    """Return the first email of some places: see `_email`."""
-    invalid_emails: dict[str, str] = {}
-    for place, value in places:
-        if isinstance(value, str):
-            address = trim_email(value)
-            if is_email(address):
-                return address, place, invalid_emails
-            if address:
-                invalid_emails[place] = (
-                    f"{place} is not an email address: it needs a name, one @, and a domain, and no spaces."
-                )
-        elif value is not None:
-            invalid_emails[place] = f"{place} has to be an email address as text, not {json_kind(value)}."
-    return None, None, invalid_emails
-
-
-def _email_places(call: Mapping[str, Any]) -> Iterator[tuple[str, JsonValue]]:
-    """Yield the places of an email and their values, the preferred place first. Most calls use only the first."""
-    traits = _object(call, "traits")
-    yield "traits.email", find(traits, "email")
-    yield "traits.traits.email", find(as_object(find(traits, "traits")), "email")
-    context = _context_traits(call)
-    yield "context.traits.email", find(context, "email")
-    yield "context.traits.traits.email", find(as_object(find(context, "traits")), "email")
-    yield "email", call.get("email")
-    whole = _object(call, "context")
-    for name in ("externalids", "externalid"):
-        ids = find(whole, name)
-        for each in ids if isinstance(ids, list) else [ids]:
-            if isinstance(each, dict) and each.get("type") == "email":
-                yield "context.externalIds", each.get("id")
-
-
-def _context_traits(call: Mapping[str, Any]) -> dict[str, JsonValue]:
-    traits = find(_object(call, "context"), "traits")
-    if traits is None or traits == []:
-        return {}
-    if not isinstance(traits, dict):
-        raise InvalidCall(f"context.traits has to be an object, not {json_kind(traits)}.", field="context.traits")
-    return traits
 
 
 def _source(call: Mapping[str, Any]) -> CallSource:

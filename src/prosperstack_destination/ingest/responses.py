@@ -15,7 +15,7 @@ from prosperstack_destination.http_responses import (
     sender_status_of,
     with_security_headers,
 )
-from prosperstack_destination.ingest.parser import places_of_emails
+from prosperstack_destination.ingest.email_fields import places_of_emails
 from prosperstack_destination.ingest.request_body import parse_object
 from prosperstack_destination.mapping.call_rules import LeftOut
 from prosperstack_destination.store.json_codec import dump
