@@ -6,29 +6,27 @@ returns a text whose content differs from the requested content.
 """
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import JsonValue, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from prosperstack_destination.mapping.rules import Rule
 from prosperstack_destination.mapping.transforms import TRANSFORMS
-from prosperstack_destination.mapping.yaml_reader import YamlError, compose, document_of
+from prosperstack_destination.mapping.yaml_reader import YamlError
+from prosperstack_destination.mapping.yaml_source import (
+    Content,
+    Edit,
+    Edits,
+    YamlSource,
+    in_brackets,
+    not_editable,
+    parse_source,
+    to_block,
+    to_flow,
+)
 
-#: Keys and values, in the form of the mapping file.
-Content = Mapping[str, Any]
-
-#: Line width that is never reached, so that no line is folded.
-_WIDE: Final = 1_000_000
-#: Characters that YAML accepts only escaped, and that JSON does not escape.
-_NOT_PRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_BREAKS: Final = re.compile("[\n\r\x85\u2028\u2029]")
 #: Valid rule without transforms, to compare the transforms of two rules.
 _BARE_RULE: Final[Content] = {"property": "any", "default": 0}
 
@@ -39,7 +37,7 @@ def with_rule(text: str, rule: Content) -> str:
     Unchanged keys of the old rule keep their form and their comments. Raises `YamlError` if the text cannot be
     read, or its form does not allow the change.
     """
-    source = _parse_source(text)
+    source = parse_source(text)
     number = _rule_index(source.rules, rule["property"])
     if number is None:
         return _first_valid(
@@ -49,14 +47,14 @@ def with_rule(text: str, rule: Content) -> str:
     if _is_equivalent(old, rule):
         return source.text
     rule = _keep_form(old, rule)
-    whole = [_Edit(node.start_mark.index, source.end(node), _rule_text(source, node, rule))]
+    whole = [Edit(node.start_mark.index, source.end(node), _rule_text(source, node, rule))]
     wanted = {**source.data, "rules": [*source.rules[:number], rule, *source.rules[number + 1 :]]}
     return _first_valid(wanted, [_rule_edits(source, node, old, rule), whole], source)
 
 
 def without_rule(text: str, key: str) -> str:
     """Return the text without the rule for a property, if it has one. Raises `YamlError` as `with_rule` does."""
-    source = _parse_source(text)
+    source = parse_source(text)
     number = _rule_index(source.rules, key)
     if number is None:
         return source.text
@@ -69,7 +67,7 @@ def with_based_on(text: str, version: int) -> str:
 
     Raises `YamlError` as `with_rule` does.
     """
-    source = _parse_source(text)
+    source = parse_source(text)
     if source.entry("based_on") is None:
         return source.text
     return _first_valid({**source.data, "based_on": version}, [[_key_edit(source, "based_on", version)]], source)
@@ -81,14 +79,14 @@ def with_option(text: str, key: str, value: JsonValue) -> str:
     ``value`` None removes the key. Unchanged keys and items of the old value keep their form and their comments.
     Raises `YamlError` as `with_rule` does.
     """
-    source = _parse_source(text)
+    source = parse_source(text)
     old, found = source.data.get(key), source.entry(key)
     if _canonical(old) == _canonical(value):
         return source.text
     if value is None:
         rest = {name: each for name, each in source.data.items() if name != key}
         return _first_valid(rest, [[_key_removal_edit(source, key)]], source)
-    alternatives: list[_Edits] = [[_key_edit(source, key, value)]]
+    alternatives: list[Edits] = [[_key_edit(source, key, value)]]
     if found is not None and isinstance(value, dict) and isinstance(old, dict):
         alternatives.insert(0, _rule_edits(source, found[1], old, _keep_form(old, value)))
     if found is not None and isinstance(value, list) and isinstance(old, list):
@@ -98,108 +96,14 @@ def with_option(text: str, key: str, value: JsonValue) -> str:
 
 def options_in(text: str) -> Content:
     """Return the top-level keys and values as they are written, valid or not. Raises `YamlError`."""
-    return _parse_source(text).data
+    return parse_source(text).data
 
 
 def rule_in(text: str, key: str) -> Content | None:
     """Return the rule for a property as it is written, valid or not; None if there is none. Raises `YamlError`."""
-    rules = _parse_source(text).rules
+    rules = parse_source(text).rules
     number = _rule_index(rules, key)
     return None if number is None else rules[number]
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """Replacement of a part of the text, from ``start`` to before ``end``."""
-
-    start: int
-    end: int
-    replacement: str
-
-
-_Edits = Sequence[_Edit]
-
-
-@dataclass(frozen=True, slots=True)
-class _YamlSource:
-    """Text of a mapping file, with its nodes and its data."""
-
-    text: str
-    root: Node | None
-    data: dict[str, Any]
-
-    @property
-    def rules(self) -> list[Any]:
-        """Return the rules as they are written."""
-        found = self.data.get("rules")
-        return found if isinstance(found, list) else []
-
-    @property
-    def rule_nodes(self) -> Sequence[Node]:
-        """Return the nodes of the rules."""
-        found = self.entry("rules")
-        return found[1].value if found is not None and isinstance(found[1], SequenceNode) else ()
-
-    def entry(self, key: str) -> tuple[Node, Node] | None:
-        """Return the nodes of a top-level key and of its value, or None."""
-        entries = self.root.value if isinstance(self.root, MappingNode) else []
-        return next(((one, value) for one, value in entries if one.value == key), None)
-
-    def colon(self, key: Node) -> int:
-        """Return the position after the colon of a key. Raises `YamlError`."""
-        found = self.text.find(":", key.end_mark.index)
-        if found < 0:
-            raise _not_editable()
-        return found + 1
-
-    def is_unwritten(self, node: Node) -> bool:
-        """Return whether a value is null because nothing is written."""
-        return isinstance(node, ScalarNode) and node.style is None and not node.value
-
-    def end(self, node: Node, key: Node | None = None) -> int:
-        """Return the end of a node's content, before comments and white space; ``key`` is the node's key."""
-        if key is not None and self.is_unwritten(node):
-            return self.colon(key)
-        marked: int = node.end_mark.index
-        if isinstance(node, ScalarNode):
-            return len(self.text[:marked].rstrip()) if node.style in ("|", ">") else marked
-        if _in_brackets(node) or not node.value:
-            return marked
-        if isinstance(node, MappingNode):
-            last, value = node.value[-1]
-            return self.end(value, last)
-        return self.end(node.value[-1])
-
-    def line_start(self, position: int) -> int:
-        """Return the start of the line with a position."""
-        return self.text.rfind("\n", 0, position) + 1
-
-    def line_end(self, position: int) -> int:
-        """Return the end of the line with a position, before the line break."""
-        found = self.text.find("\n", position)
-        return len(self.text) if found < 0 else found
-
-    def edited(self, edits: _Edits) -> str:
-        """Return the text with these edits applied. Edits do not overlap."""
-        text = self.text
-        for edit in sorted(edits, key=lambda each: (each.start, each.end), reverse=True):
-            text = text[: edit.start] + edit.replacement + text[edit.end :]
-        return text
-
-
-def _parse_source(text: str) -> _YamlSource:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    root = compose(text)
-    data = document_of(root).data
-    if data is not None and not isinstance(data, dict):
-        raise YamlError("write keys and values at the top level of the file, e.g. `rules: []`")
-    if data is not None and not isinstance(data.get("rules"), list | None):
-        raise YamlError("rules is not a list: write each rule in a line of its own that begins with '- '")
-    return _YamlSource(text, root, {} if data is None else data)
-
-
-def _not_editable() -> YamlError:
-    return YamlError("the form of the text does not allow this change: edit the text by hand")
 
 
 def _rule_index(rules: Sequence[Any], key: str) -> int | None:
@@ -210,17 +114,17 @@ def _rule_index(rules: Sequence[Any], key: str) -> int | None:
     return None
 
 
-def _first_valid(wanted: Content, alternatives: Sequence[_Edits], source: _YamlSource) -> str:
+def _first_valid(wanted: Content, alternatives: Sequence[Edits], source: YamlSource) -> str:
     """Return the text by the first alternative whose result has the wanted content. Raises `YamlError`."""
     for edits in alternatives:
         text = source.edited(edits)
         try:
-            data = _parse_source(text).data
+            data = parse_source(text).data
         except YamlError:
             continue
         if edits and _canonical(data) == _canonical(wanted):
             return text
-    raise _not_editable()
+    raise not_editable()
 
 
 def _canonical(content: Any) -> str:
@@ -244,9 +148,9 @@ def _keep_form(old: Content, rule: Content) -> Content:
     return {**{name: value for name, value in rule.items() if name != "clean"}, **short}
 
 
-def _rule_edits(source: _YamlSource, node: Node, old: Content, rule: Content) -> _Edits:
+def _rule_edits(source: YamlSource, node: Node, old: Content, rule: Content) -> Edits:
     """Return the edits that change a rule key by key; none for a rule in brackets."""
-    if not isinstance(node, MappingNode) or _in_brackets(node):
+    if not isinstance(node, MappingNode) or in_brackets(node):
         return []
     entries = [(key, value) for key, value in node.value if key.value in rule]
     if not entries:
@@ -254,31 +158,32 @@ def _rule_edits(source: _YamlSource, node: Node, old: Content, rule: Content) ->
     (first, _), (last, last_value) = entries[0], entries[-1]
     edits = []
     if node.start_mark.index < first.start_mark.index:  # the dash before it stays
-        edits.append(_Edit(node.start_mark.index, first.start_mark.index, ""))
+        edits.append(Edit(node.start_mark.index, first.start_mark.index, ""))
     column = node.start_mark.column
     for key, value in node.value:
         start, end = key.start_mark.index, source.end(value, key)
         if start < first.start_mark.index:
             continue
         if key.value not in rule:
-            edits.append(_Edit(source.line_start(start) - 1, source.line_end(end), ""))
+            edits.append(Edit(source.line_start(start) - 1, source.line_end(end), ""))
         elif _canonical(rule[key.value]) != _canonical(old[key.value]):
-            edits.append(_Edit(start, end, _block({key.value: rule[key.value]}, column)))
+            edits.append(Edit(start, end, to_block({key.value: rule[key.value]}, column)))
     new = {name: value for name, value in rule.items() if name not in old}
     if new:
         at = source.line_end(source.end(last_value, last))
-        edits.append(_Edit(at, at, f"\n{' ' * column}{_block(new, column)}"))
+        edits.append(Edit(at, at, f"\n{' ' * column}{to_block(new, column)}"))
     return edits
 
 
-def _rule_text(source: _YamlSource, node: Node, rule: Content) -> str:
+def _rule_text(source: YamlSource, node: Node, rule: Content) -> str:
     """Return the text of a rule that replaces a node."""
     found = source.entry("rules")
-    in_brackets = found is not None and _in_brackets(found[1])
-    return _flow(rule) if in_brackets else _block(rule, node.start_mark.column)
+    if found is not None and in_brackets(found[1]):
+        return to_flow(rule)
+    return to_block(rule, node.start_mark.column)
 
 
-def _addition_edits(source: _YamlSource, rule: Content) -> _Edits:
+def _addition_edits(source: YamlSource, rule: Content) -> Edits:
     """Return the edits that add a rule."""
     found = source.entry("rules")
     if found is None:
@@ -286,133 +191,104 @@ def _addition_edits(source: _YamlSource, rule: Content) -> _Edits:
     key, rules = found
     if source.rule_nodes:
         end = source.end(rules)
-        if _in_brackets(rules):
+        if in_brackets(rules):
             at = source.end(source.rule_nodes[-1])
-            return [_Edit(at, at, f", {_flow(rule)}")]
+            return [Edit(at, at, f", {to_flow(rule)}")]
         return [_item_edit(source, end, rules.start_mark.column, rule)]
     colon, end = source.colon(key), source.end(rules, key)
-    if _in_brackets(source.root):
-        return [_Edit(colon, end, f" [{_flow(rule)}]")]
-    return [_Edit(colon, end, ""), _item_edit(source, end, key.start_mark.column + 2, rule)]
+    if in_brackets(source.root):
+        return [Edit(colon, end, f" [{to_flow(rule)}]")]
+    return [Edit(colon, end, ""), _item_edit(source, end, key.start_mark.column + 2, rule)]
 
 
-def _key_edit(source: _YamlSource, name: str, value: JsonValue) -> _Edit:
+def _key_edit(source: YamlSource, name: str, value: JsonValue) -> Edit:
     """Return the edit that sets a top-level key; a missing key is added last."""
     found, root, text = source.entry(name), source.root, source.text
     if found is not None:
         key, old = found
-        written = f"{json.dumps(name)}: {_flow(value)}"
-        if not _in_brackets(root):
-            written = _block({name: value}, key.start_mark.column)
-        return _Edit(key.start_mark.index, source.end(old, key), written)
+        written = f"{json.dumps(name)}: {to_flow(value)}"
+        if not in_brackets(root):
+            written = to_block({name: value}, key.start_mark.column)
+        return Edit(key.start_mark.index, source.end(old, key), written)
     if not isinstance(root, MappingNode):  # only comments, or null
         start, end = (root.start_mark.index, root.end_mark.index) if root is not None else (len(text), len(text))
         before = text[:start]
-        return _Edit(start, end, ("\n" if before and before[-1] != "\n" else "") + f"{_block({name: value}, 0)}\n")
-    if _in_brackets(root):
+        return Edit(start, end, ("\n" if before and before[-1] != "\n" else "") + f"{to_block({name: value}, 0)}\n")
+    if in_brackets(root):
         at = source.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
-        return _Edit(at, at, f"{', ' if root.value else ''}{json.dumps(name)}: {_flow(value)}")
+        return Edit(at, at, f"{', ' if root.value else ''}{json.dumps(name)}: {to_flow(value)}")
     at, column = source.line_end(source.end(root)), root.start_mark.column
-    return _Edit(at, at, f"\n{' ' * column}{_block({name: value}, column)}")
+    return Edit(at, at, f"\n{' ' * column}{to_block({name: value}, column)}")
 
 
-def _key_removal_edit(source: _YamlSource, name: str) -> _Edit:
+def _key_removal_edit(source: YamlSource, name: str) -> Edit:
     """Return the edit that removes a top-level key; comments above it stay."""
     entries: list[tuple[Node, Node]] = source.root.value if isinstance(source.root, MappingNode) else []
     number = next(index for index, (key, _) in enumerate(entries) if key.value == name)
     key, value = entries[number]
     start, end = key.start_mark.index, source.end(value, key)
-    if _in_brackets(source.root):
+    if in_brackets(source.root):
         if number:
-            return _Edit(source.end(*reversed(entries[number - 1])), end, "")
-        return _Edit(start, entries[1][0].start_mark.index if len(entries) > 1 else end, "")
-    return _Edit(source.line_start(start), min(source.line_end(end) + 1, len(source.text)), "")
+            return Edit(source.end(*reversed(entries[number - 1])), end, "")
+        return Edit(start, entries[1][0].start_mark.index if len(entries) > 1 else end, "")
+    return Edit(source.line_start(start), min(source.line_end(end) + 1, len(source.text)), "")
 
 
-def _item_edits(source: _YamlSource, node: Node, old: Sequence[Any], items: Sequence[Any]) -> _Edits:
+def _item_edits(source: YamlSource, node: Node, old: Sequence[Any], items: Sequence[Any]) -> Edits:
     """Return the edits that remove items from a list, and add items at its end; none for another change."""
     kept = [each for each in old if each in items]
-    if not isinstance(node, SequenceNode) or _in_brackets(node) or not kept or kept != items[: len(kept)]:
+    if not isinstance(node, SequenceNode) or in_brackets(node) or not kept or kept != items[: len(kept)]:
         return []
     edits = []
     for item, each in zip(old, node.value, strict=True):
         if item not in items:
             start = source.line_start(each.start_mark.index)
-            edits.append(_Edit(start - 1, source.line_end(source.end(each)), ""))
+            edits.append(Edit(start - 1, source.line_end(source.end(each)), ""))
     if new := items[len(kept) :]:
         end, column = source.line_end(source.end(node)), " " * node.start_mark.column
-        edits.append(_Edit(end, end, "".join(f"\n{column}{line.strip()}" for line in _block(new, 0).split("\n"))))
+        edits.append(Edit(end, end, "".join(f"\n{column}{line.strip()}" for line in to_block(new, 0).split("\n"))))
     return edits
 
 
-def _rules_key_edit(source: _YamlSource, rule: Content) -> _Edit:
+def _rules_key_edit(source: YamlSource, rule: Content) -> Edit:
     """Return the edit that adds the key ``rules`` with one rule."""
     root, text = source.root, source.text
     if not isinstance(root, MappingNode):  # only comments, or null
         start, end = (root.start_mark.index, root.end_mark.index) if root is not None else (len(text), len(text))
         before = text[:start]
-        return _Edit(
-            start, end, ("\n" if before and before[-1] != "\n" else "") + f"rules:\n  - {_block(rule, 4)}\n"
+        return Edit(
+            start, end, ("\n" if before and before[-1] != "\n" else "") + f"rules:\n  - {to_block(rule, 4)}\n"
         )
-    if _in_brackets(root):
+    if in_brackets(root):
         at = source.end(root.value[-1][1]) if root.value else root.end_mark.index - 1
-        return _Edit(at, at, f'{", " if root.value else ""}"rules": [{_flow(rule)}]')
+        return Edit(at, at, f'{", " if root.value else ""}"rules": [{to_flow(rule)}]')
     at, column = source.line_end(source.end(root)), root.start_mark.column
-    return _Edit(at, at, f"\n{' ' * column}rules:\n{' ' * column}  - {_block(rule, column + 4)}")
+    return Edit(at, at, f"\n{' ' * column}rules:\n{' ' * column}  - {to_block(rule, column + 4)}")
 
 
-def _item_edit(source: _YamlSource, end: int, column: int, rule: Content) -> _Edit:
+def _item_edit(source: YamlSource, end: int, column: int, rule: Content) -> Edit:
     """Return the edit that adds a rule after the line with the position ``end``."""
     at = source.line_end(end)
-    return _Edit(at, at, f"\n{' ' * column}- {_block(rule, column + 2)}")
+    return Edit(at, at, f"\n{' ' * column}- {to_block(rule, column + 2)}")
 
 
-def _removal_edit(source: _YamlSource, number: int) -> _Edit:
+def _removal_edit(source: YamlSource, number: int) -> Edit:
     """Return the edit that removes a rule; comments above it stay."""
     found = source.entry("rules")
     assert found is not None  # noqa: S101 -- it contains the rule
     (key, rules), nodes = found, source.rule_nodes
     start, end = nodes[number].start_mark.index, source.end(nodes[number])
-    if _in_brackets(rules):
+    if in_brackets(rules):
         if number:
-            return _Edit(source.end(nodes[number - 1]), end, "")
-        return _Edit(start, nodes[1].start_mark.index if len(nodes) > 1 else end, "")
+            return Edit(source.end(nodes[number - 1]), end, "")
+        return Edit(start, nodes[1].start_mark.index if len(nodes) > 1 else end, "")
     if len(nodes) == 1:
         colon = source.colon(key)
         above = source.text[colon : source.line_start(rules.start_mark.index)].rstrip()
-        return _Edit(colon, source.line_end(end), f" []{above}")
+        return Edit(colon, source.line_end(end), f" []{above}")
     start_of_line = (
         source.line_end(source.end(nodes[number - 1])) + 1 if number else source.line_start(rules.start_mark.index)
     )
     while start_of_line < start and not source.text[start_of_line:start].lstrip(" ").startswith("-"):
         start_of_line = source.line_end(start_of_line) + 1  # a comment
-    return _Edit(start_of_line, min(source.line_end(end) + 1, len(source.text)), "")
-
-
-def _in_brackets(node: Node | None) -> bool:
-    return isinstance(node, CollectionNode) and bool(node.flow_style)
-
-
-def _block(content: Content | Sequence[Any], column: int) -> str:
-    """Return content in block form; all lines but the first are indented to a column."""
-    out = StringIO()
-    yaml = YAML(pure=True)
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = _WIDE
-    yaml.dump(_in_one_line(content), out)
-    return out.getvalue().rstrip("\n").replace("\n", f"\n{' ' * column}")
-
-
-def _flow(content: Any) -> str:
-    """Return content in one line, as JSON."""
-    text = json.dumps(content, ensure_ascii=False)
-    return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _in_one_line(value: Any) -> Any:
-    """Return a value whose texts are all written in one line."""
-    if isinstance(value, str):
-        return DoubleQuotedScalarString(value) if _BREAKS.search(value) else value
-    if isinstance(value, Mapping):
-        return {_in_one_line(key): _in_one_line(each) for key, each in value.items()}
-    return [_in_one_line(each) for each in value] if isinstance(value, list) else value
+    return Edit(start_of_line, min(source.line_end(end) + 1, len(source.text)), "")
