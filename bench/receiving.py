@@ -1,4 +1,4 @@
-"""Benchmark of ingest, beside a route that stores nothing and services that store each call by itself.
+"""Benchmark of ingest, compared with a route that stores nothing and services that store each call by itself.
 
 Needs wrk and two cores. The servers run one at a time on one core, the load on the other. The figures are medians
 of interleaved runs; a ratio is the median (and the range) of those of runs that followed each other. Ratios hold,

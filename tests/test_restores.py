@@ -26,7 +26,7 @@ from support.processes import command, environment, free_port
 pytestmark = pytest.mark.whole
 
 SECRET = "a secret that is long enough"
-#: What Segment said, and the calls that say it.
+#: Tables of traits and of the calls that brought them.
 TABLES = (profiles, identities, erasures, inbound_keys, recent_calls)
 
 

@@ -33,7 +33,7 @@ class AiohttpConnections(AiohttpTransport):
         self._keepalive_seconds = keepalive_seconds
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request. Raises `httpx.TransportError` for whatever goes wrong before the response's body."""
+        """Send a request. Raises `httpx.TransportError` for any failure before the response's body."""
         try:
             return await super().handle_async_request(request)
         except httpx.ConnectTimeout as error:  # the base class calls every failure of a connection so

@@ -80,7 +80,7 @@ class Foundation:
 
     settings: Settings
     database: Database
-    #: The same, for requests of Segment, which gives up after 5 s.
+    #: Time limit for requests of Segment, which gives up after 5 s.
     ingest_database: Database
     vault: Vault
     clock: Clock

@@ -679,7 +679,7 @@ async def test_unreadable_draft_has_no_call_rules_to_edit(dashboard: Dashboard) 
 
 
 async def test_left_out_calls_are_counted_with_coverage(dashboard: Dashboard) -> None:
-    """Calls that the call rules leave out are counted by reason beside the coverage, and on their own page."""
+    """Calls that the call rules leave out are counted by reason next to the coverage, and on their own page."""
     assert "left out" not in said(await counted(dashboard))
     await applied(dashboard, "accept: traits.plan != 'test'\nconsent: {required_categories: [Ads]}\nrules: []\n")
     consents = {"consent": {"categoryPreferences": {"Ads": True}}}

@@ -58,7 +58,7 @@ def person(
     step: NextStep = NextStep.UPDATE,
     again: int | None = None,
 ) -> PersonView:
-    """Somebody who stands so."""
+    """Profile of a status."""
     profile = replace(PROFILE, status=status, lane=lane, status_reason=reason)
     return PersonView(profile, (), (), (SubscriberView("subr_1", NOW, rows),), (), step, again, None)
 

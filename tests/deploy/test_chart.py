@@ -46,7 +46,7 @@ VALUES = [pytest.param({}, id="defaults"), *(pytest.param(read(path), id=path.st
 
 
 def test_there_are_five_examples() -> None:
-    """The chart shows five ways to run the service, beside its defaults."""
+    """The chart shows five ways to run the service, next to its defaults."""
     assert [path.stem for path in EXAMPLES] == ["cloud-sql", "production", "restricted", "single", "small"]
 
 

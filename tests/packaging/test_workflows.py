@@ -28,7 +28,7 @@ def recipe(target: str) -> list[str]:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_actions_are_pinned(path: Path) -> None:
-    """Each action is a commit, with its version beside it for people and for Dependabot."""
+    """Each action is a commit, with its version next to it for people and for Dependabot."""
     uses = re.findall(r"^.*uses: *(.*)$", path.read_text(), re.MULTILINE)
 
     assert [each for each in uses if not re.fullmatch(r"[\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []

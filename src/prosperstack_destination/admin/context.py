@@ -15,7 +15,7 @@ from prosperstack_destination.store.database import Database
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminContext:
-    """What operations on an account need, in the service and in a command."""
+    """Dependencies of operations on an account, in the service and in a command."""
 
     database: Database
     clock: Clock

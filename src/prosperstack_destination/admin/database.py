@@ -1,4 +1,4 @@
-"""The database of commands, beside a running service or without one: access, export, import and backup."""
+"""Database access of commands, with or without a running service: reads, writes, export, import and backup."""
 
 import os
 import sys

@@ -59,7 +59,7 @@ def load_views(connection: Connection, now: int, reserve: float, *, count: bool 
 
 @dataclass(frozen=True, slots=True)
 class AccountHealth:
-    """What `doctor` checks of one account."""
+    """Results of the checks of `doctor` for one account."""
 
     account: Account
     stats: AccountStats

@@ -111,7 +111,7 @@ class RollbackRequest(RequestBody):
     """Version to apply again."""
 
     version: int = Field(ge=0, le=MAX_INT32)
-    based_on: int = Field(ge=0, le=MAX_INT32, description="Current version, as far as you know.")
+    based_on: int = Field(ge=0, le=MAX_INT32, description="Current version that the change is based on.")
 
 
 class ApplyResponse(ResponseBody):

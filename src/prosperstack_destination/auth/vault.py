@@ -69,7 +69,7 @@ class Vault:
         self._pseudonyms = bytes.fromhex(self.decrypt(stored))
 
     def pseudonym(self, text: str) -> str:
-        """Return a stand-in for a text that must not be stored; it cannot be guessed without SECRET_KEY."""
+        """Return a pseudonym of a text that is not stored. Without SECRET_KEY it cannot be guessed."""
         return hmac.digest(self._pseudonyms, text.encode(), "sha256").hex()
 
 

@@ -22,7 +22,7 @@ RETRY_SECONDS: Final = 2.0
 
 
 class FairTurns:
-    """Turns of different sizes, at the same time as far as ``capacity`` returns.
+    """Turns of different sizes, whose sum is at most what ``capacity`` returns.
 
     A larger turn comes alone. Accounts that wait are served in rotation, each in its order of arrival.
     """

@@ -34,7 +34,7 @@ _PATTERNS_BYTES: Final = 64 << 20
 #: Deepest nesting in which traits are dropped; deeper parts of a call are refused.
 _MAX_DEPTH: Final = 100
 
-#: Fields of a call that are not traits, whatever a pattern says.
+#: Fields of a call that are never traits: patterns do not match them.
 _ENVELOPE: Final = frozenset({"type", "traits", "context", "userId", "anonymousId", "timestamp", "messageId"})
 
 
@@ -79,7 +79,7 @@ class EmailRule(BaseModel):
 
 
 class WithoutConsent(StrEnum):
-    """What happens to a call that does not say what the person consented to."""
+    """Treatment of a call without consent categories."""
 
     REFUSE = "refuse"
     ACCEPT = "accept"
@@ -225,7 +225,7 @@ class CallRules:
         return call.source["id"], library, library.partition(" ")[0]
 
     def without_dropped(self, raw: Mapping[str, JsonValue], flat: Collection[str]) -> dict[str, JsonValue]:
-        """Return a call without the traits that are never stored, wherever a call may have them.
+        """Return a call without the traits that are never stored, in all of its fields that have traits.
 
         ``flat`` are the names of fields that are traits in a flat body.
         """

@@ -139,7 +139,7 @@ def _check_unit(unit: str) -> None:
     dates.shift(_UTC, "2000-01-01", 0, unit)
 
 
-#: How each kind of parameter is converted, and how a literal is checked when an expression is compiled.
+#: Conversion of each kind of parameter, and the check of its literals at compile time.
 _KINDS: Final[Mapping[str, tuple[Callable[[JsonValue], Any], Callable[[Any], object] | None]]] = {
     "any": (_any, None),
     "text": (_text, None),

@@ -21,7 +21,7 @@ _SEPARATORS: Final = re.compile(r"[\W_]+")
 _STOP_WORDS: Final = frozenset(
     {"a", "an", "the", "of", "is", "has", "at", "on", "date", "time", "customer", "user"}
 )
-#: Synonyms, each with the word that stands for all of them.
+#: Synonyms, each with the word that replaces it.
 _SYNONYMS: Final = {
     "number": "count",
     "num": "count",

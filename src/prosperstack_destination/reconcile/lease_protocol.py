@@ -23,7 +23,7 @@ class LeaseView:
     replicas: Mapping[str, int]
     #: Stored leases by account, expired or not.
     leases: Mapping[str, Lease]
-    #: Accounts that this replica holds as far as it knows, with the fences.
+    #: Accounts whose leases this replica assumes to hold, with the fences.
     held: Mapping[str, int]
     #: Accounts with work.
     wanted: Set[str] = frozenset()

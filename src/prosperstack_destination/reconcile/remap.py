@@ -270,7 +270,7 @@ def _store_page(connection: Connection, page: _RemappedPage, now: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the current mapping keeps of a profile: facts that rules read, and traits that it does not drop."""
+    """Parts of a profile that the current mapping keeps: facts for rules, and traits that it does not drop."""
 
     facts: Set[str]
     rules: CallRules | None

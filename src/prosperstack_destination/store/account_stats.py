@@ -205,7 +205,7 @@ class ReportedLimit:
     #: Requests per window, and the remaining ones.
     limit: int
     remaining: int
-    #: Length of a window, as far as known, in seconds.
+    #: Length of a window in seconds, if it is known.
     window_seconds: float
     #: Time of the report, in microseconds.
     reported_at: int

@@ -59,7 +59,7 @@ class OnDelete(StrEnum):
 class HoldUnknown(StrEnum):
     """Calls with an ID but without a known email that are held until the email is known."""
 
-    #: Those of Engage.
+    #: Calls of Engage.
     ENGAGE = "engage"
     #: All.
     ALL = "all"
@@ -95,7 +95,7 @@ class Account:
     day_ends_at: int | None = None
     #: Key of the keyed hashes that rules make.
     hash_secret: str = ""
-    #: What the current mapping defines for calls, as JSON; None: nothing. See `mapping.call_rules`.
+    #: Call rules of the current mapping, as JSON; None: there are none. See `mapping.call_rules`.
     intake: str | None = None
     #: Calls without a known email that are held.
     hold_unknown: HoldUnknown = HoldUnknown.ENGAGE

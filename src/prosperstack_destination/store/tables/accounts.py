@@ -35,7 +35,7 @@ accounts = Table(
     Column("day_ends_at", BigInteger),
     # Key of the keyed hashes that rules make.
     Column("hash_secret", Text, nullable=False, server_default=""),
-    # What the current mapping defines for calls, as JSON: see `mapping.call_rules`. Null: nothing.
+    # Call rules of the current mapping, as JSON: see `mapping.call_rules`. Null: nothing.
     Column("intake", Text),
     # See `store.accounts.HoldUnknown`.
     Column("hold_unknown", Text, nullable=False, server_default="engage"),
