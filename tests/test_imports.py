@@ -124,7 +124,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: Parts behind `admin`, of which a face may import values, but neither functions nor services.
 VALUES_OF = {"account_mapping", "auth", "ingest", "mapping", "reconcile", "segment_api", "store"}
 FACES = {"api", "dashboard", "cli"}
-#: Further names that a face may import of them: the mapping file's format, and the type that `settings_vault` returns.
+#: Further names that a face may import of them: the mapping file's format, and the type of the vault.
 ALSO = {
     "mapping.mapping_file.json_schema",
     "mapping.mapping_file.read_mapping",
