@@ -1,8 +1,8 @@
 """Benchmark of delivery: updates a second, their processor time, and the used share of many accounts' budgets.
 
-The service delivers a stored backlog to `bench.stand_in`, a process of its own. Processor time is the service's
-alone, and counts everything from its start-up on. It tells more than the rate where the machine has other work: the
-service, ProsperStack's stand-in and PostgreSQL share the cores.
+The service delivers a stored backlog to `bench.stand_in`, a simulated ProsperStack in a process of its own.
+Processor time is the service's alone, and counts everything from its start-up on. It tells more than the rate where
+the machine has other work: the service, the simulated ProsperStack and PostgreSQL share the cores.
 """
 
 import argparse
@@ -17,10 +17,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
-from bench.projecting import CATALOG, traits
+from bench.processes import cpu_seconds, cpu_seconds_with_children
+from bench.profile_rows import profile_row, store_profiles
+from bench.projecting import CATALOG, SECRET
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, insert
@@ -29,34 +31,17 @@ from prosperstack_destination.account_mapping import dump_catalog
 from prosperstack_destination.auth.credentials import open_account
 from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, system_clock
-from prosperstack_destination.store import accounts, json_codec
+from prosperstack_destination.store import accounts
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.models import Lane, Status
-from prosperstack_destination.store.statements import BulkInsert
-from prosperstack_destination.store.tables import directories, profiles, subscribers
-from prosperstack_destination.store.timed_traits import dump_traits
+from prosperstack_destination.store.tables import directories
 from support.postgres import Server
 from support.processes import free_port
 
-SECRET: Final = "a secret that is long enough"  # noqa: S105 -- of a database that is thrown away
 BATCH: Final = 5_000
 #: Requests of an account in a minute: no limit in effect, a large account's, and ProsperStack's documented one.
 UNLIMITED, LARGE, USUAL = 1_000_000, 10_000, 100
 #: Time after which a service that is not ready, or makes no progress, has failed, in seconds.
 PATIENCE: Final = 120.0
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-_PROFILES: Final = BulkInsert(
-    profiles,
-    (
-        *("account_id", "email", "address", "user_id", "ids", "traits", "version", "status", "pending_since"),
-        *("changed_at", "due_at", "lane", "attempts", "touched_at"),
-    ),
-)
-_SUBSCRIBERS: Final = BulkInsert(
-    subscribers,
-    ("account_id", "id", "email", "observed", "observed_at", "applied", "unsure", "set_aside"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +134,7 @@ def measure(scenario: Scenario, updates: int, seconds: float) -> Measured:
         if not updates:
             _await_updates(prosperstack, scenario.accounts)
             time.sleep(min(10.0, seconds))  # what starting takes is not what delivering takes
-        begun, cpu, server_cpu = time.monotonic(), sum(map(_cpu, pids)), _server_cpu(server_pid)
+        begun, cpu, server_cpu = time.monotonic(), sum(map(cpu_seconds, pids)), _server_cpu(server_pid)
         before = _counts(prosperstack)
         if updates:
             _await_updates(prosperstack, updates)
@@ -161,7 +146,7 @@ def measure(scenario: Scenario, updates: int, seconds: float) -> Measured:
             after.get("updates", 0) - before.get("updates", 0),
             after.get("requests", 0) - before.get("requests", 0),
             after.get("refused", 0) - before.get("refused", 0),
-            sum(map(_cpu, pids)) - cpu,
+            sum(map(cpu_seconds, pids)) - cpu,
             _server_cpu(server_pid) - server_cpu,
         )
 
@@ -181,7 +166,7 @@ def _database(engine: str, folder: Path) -> Iterator[tuple[str, int | None]]:
 
 @contextmanager
 def _stand_in(scenario: Scenario) -> Iterator[str]:
-    """Run ProsperStack's stand-in; return its address."""
+    """Run a simulated ProsperStack; return its address."""
     port = free_port()
     settings = {"ANSWER_MS": str(scenario.answer_ms), "LIMIT": str(scenario.limit)}
     app = [sys.executable, "-m", "uvicorn", "bench.stand_in:app", "--port", str(port), "--no-access-log"]
@@ -246,16 +231,10 @@ def _await_updates(prosperstack: str, updates: int) -> None:
         time.sleep(0.02)
 
 
-def _cpu(pid: int) -> float:
-    """Return the processor time of a process, in seconds."""
-    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, times)) / _TICKS
-
-
 def _server_cpu(pid: int | None) -> float:
     if pid is None:
         return 0.0
-    return sum(map(_cpu, [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]))
+    return cpu_seconds_with_children(pid)
 
 
 async def _fill(url: str, count: int, each: int) -> None:
@@ -265,7 +244,10 @@ async def _fill(url: str, count: int, each: int) -> None:
     ids = await database.write(_open_accounts, count)
     for first in range(0, count * each, BATCH):
         numbers = range(first, min(first + BATCH, count * each))
-        await database.write(_store, [_profile(ids[number // each], number) for number in numbers])
+        now = system_clock()
+        times = {"changed_at": now - HOUR // 2, "observed_at": now - HOUR}
+        rows = [profile_row(ids[number // each], number, pending=True, **times) for number in numbers]
+        await database.write(store_profiles, rows)
     await database.close()
 
 
@@ -280,38 +262,6 @@ def _open_accounts(connection: Connection, count: int) -> list[str]:
         connection.execute(insert(directories).values(account_id=account.id, **listed, **due))
         ids.append(account.id)
     return ids
-
-
-def _profile(account_id: str, number: int) -> dict[str, Any]:
-    changed_at, observed_at = system_clock() - HOUR // 2, system_clock() - HOUR
-    email = f"person{number}@example.com"
-    return {
-        "account_id": account_id,
-        "email": email,
-        "address": email,
-        "user_id": f"u{number}",
-        "ids": json_codec.dump({"user": {f"u{number}": changed_at}}),
-        "traits": dump_traits({changed_at: traits(number)}),
-        "version": 1,
-        "status": Status.PENDING.value,
-        "pending_since": changed_at,
-        "changed_at": changed_at,
-        "due_at": changed_at,
-        "lane": Lane.LIVE.value,
-        "attempts": 0,
-        "touched_at": changed_at,
-        "id": f"subr_{number}",
-        "observed": '{"preferred_name": "Jo"}',
-        "observed_at": observed_at,
-        "applied": '{"preferred_name": "Jo"}',
-        "unsure": "[]",
-        "set_aside": "{}",
-    }
-
-
-def _store(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    _PROFILES.execute(connection, rows)
-    _SUBSCRIBERS.execute(connection, rows)
 
 
 if __name__ == "__main__":

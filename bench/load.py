@@ -12,7 +12,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.servers import LOAD_CORE, PORT, Process, cpu_seconds
+from bench.processes import cpu_seconds
+from bench.servers import LOAD_CORE, PORT, Process
 
 CONNECTIONS: Final = 64
 _HERE: Final = Path(__file__).parent
@@ -31,22 +32,22 @@ class Measured:
 def full(process: Process, seconds: int, form: str = "identify", events: int = 1, seed: int = 0) -> Measured:
     """Measure a server with as many requests as it answers: ``identify``, or ``batch`` or ``array`` of events."""
     connections = CONNECTIONS if events == 1 else 8
-    before = cpu_seconds(process)
+    before = cpu_seconds(process.pid)
     with wrk(f"http://127.0.0.1:{PORT}", seconds, connections, form, events, seed) as result:
         run = result()
     count = run.per_second * events * seconds
-    cpu_us = (cpu_seconds(process) - before) / count * 1_000_000
+    cpu_us = (cpu_seconds(process.pid) - before) / count * 1_000_000
     return Measured(run.per_second * events, run.p50_ms, run.p99_ms, cpu_us)
 
 
 def steady(process: Process, rate: int, seconds: int, seed: int) -> Measured:
     """Measure a server with calls at a fixed rate."""
-    before = cpu_seconds(process)
+    before = cpu_seconds(process.pid)
     command = ["taskset", "-c", LOAD_CORE, sys.executable, "-m", "bench.steady_load"]
     arguments = [str(each) for each in (PORT, rate, seconds, seed)]
     environment = {**os.environ, "PYTHONPATH": str(_HERE.parent)}
     text = subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True).stdout
-    cpu_us = (cpu_seconds(process) - before) / (rate * seconds) * 1_000_000
+    cpu_us = (cpu_seconds(process.pid) - before) / (rate * seconds) * 1_000_000
     return Measured(**json.loads(text), cpu_us=cpu_us)
 
 
@@ -54,7 +55,7 @@ def steady(process: Process, rate: int, seconds: int, seed: int) -> Measured:
 def wrk(
     url: str, seconds: int, connections: int, form: str = "identify", events: int = 1, seed: int = 0
 ) -> Iterator[Callable[[], Measured]]:
-    """Have wrk send requests; the function waits for its end, and returns requests a second and their times."""
+    """Send requests with wrk, wait for its end, and return requests a second and their times."""
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     environment = {**os.environ, "BENCH_FORM": form, "BENCH_EVENTS": str(events), "BENCH_SEED": str(seed)}
     command += ["-s", str(_HERE / "calls.lua"), url]

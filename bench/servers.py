@@ -21,7 +21,6 @@ KEY: Final = "segment-key"
 SERVER_CORE, LOAD_CORE = "0", "1"
 PORT: Final = free_port()
 _ROOT: Final = Path(__file__).parents[1]
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 Process = subprocess.Popen[bytes]
 
@@ -96,9 +95,3 @@ def serving(
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-
-
-def cpu_seconds(process: Process) -> float:
-    """Return the processor time that a process has taken, in user and system mode, in seconds."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -24,7 +24,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from bench.projecting import CATALOG, traits
+from bench.processes import cpu_seconds, cpu_seconds_with_children, resident_mb
+from bench.profile_rows import profile_row, store_profiles
+from bench.projecting import CATALOG, SECRET
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, insert
@@ -35,14 +37,10 @@ from prosperstack_destination.auth.vault import Vault
 from prosperstack_destination.clock import DAY, HOUR, MINUTE, system_clock
 from prosperstack_destination.store import accounts, json_codec, rollups
 from prosperstack_destination.store.database import Database
-from prosperstack_destination.store.models import Lane, Status
-from prosperstack_destination.store.statements import BulkInsert
-from prosperstack_destination.store.tables import directories, profiles, subscribers
-from prosperstack_destination.store.timed_traits import dump_traits
+from prosperstack_destination.store.tables import directories
 from support.postgres import Server
 from support.processes import free_port
 
-SECRET: Final = "a secret that is long enough"  # noqa: S105 -- of a database that is thrown away
 BATCH: Final = 5_000
 #: The part of the accounts that nobody called for a day.
 IDLE: Final = 0.9
@@ -51,19 +49,6 @@ STARTS: Final = 3
 PATIENCE: Final = 120.0
 #: What is promised: seconds to ready, and MB.
 SOON, SMALL = 3.0, 300.0
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-_PROFILES: Final = BulkInsert(
-    profiles,
-    (
-        *("account_id", "email", "address", "user_id", "ids", "traits", "version", "status", "changed_at", "lane"),
-        *("attempts", "touched_at"),
-    ),
-)
-_SUBSCRIBERS: Final = BulkInsert(
-    subscribers,
-    ("account_id", "id", "email", "observed", "observed_at", "applied", "unsure", "set_aside"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +179,7 @@ def _database(engine: str) -> Iterator[tuple[Path, str, Callable[[], float]]]:
             return
         server = Server.create()
         try:
-            yield folder, server.url, lambda: sum(map(_cpu, [server.pid, *_children(server.pid)]))
+            yield folder, server.url, lambda: cpu_seconds_with_children(server.pid)
         finally:
             server.remove()
 
@@ -207,8 +192,10 @@ async def _fill(url: str, count: int, people: int) -> None:
     each = people // count
     for first in range(0, people, BATCH):
         numbers = range(first, min(first + BATCH, each * count))
-        rows = [_row(ids[number // each], number) for number in numbers]
-        await database.write(_store, rows)
+        at = system_clock() - DAY
+        times = {"changed_at": at, "observed_at": at}
+        rows = [profile_row(ids[number // each], number, pending=False, **times) for number in numbers]
+        await database.write(store_profiles, rows)
     await database.close()
 
 
@@ -236,36 +223,6 @@ def _open_accounts(connection: Connection, count: int) -> list[str]:
     return ids
 
 
-def _row(account_id: str, number: int) -> dict[str, Any]:
-    at = system_clock() - DAY
-    email = f"person{number}@example.com"
-    return {
-        "account_id": account_id,
-        "email": email,
-        "address": email,
-        "user_id": f"u{number}",
-        "ids": json_codec.dump({"user": {f"u{number}": at}}),
-        "traits": dump_traits({at: traits(number)}),
-        "version": 1,
-        "status": Status.IN_SYNC.value,
-        "changed_at": at,
-        "lane": Lane.LIVE.value,
-        "attempts": 0,
-        "touched_at": at,
-        "id": f"subr_{number}",
-        "observed": '{"preferred_name": "Jo"}',
-        "observed_at": at,
-        "applied": '{"preferred_name": "Jo"}',
-        "unsure": "[]",
-        "set_aside": "{}",
-    }
-
-
-def _store(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    _PROFILES.execute(connection, rows)
-    _SUBSCRIBERS.execute(connection, rows)
-
-
 def _measure(
     name: str, folder: Path, url: str, prosperstack: str, seconds: float, server_cpu: Callable[[], float]
 ) -> Measured:
@@ -275,15 +232,15 @@ def _measure(
         with _service(folder, url, prosperstack) as (process, port):
             _await_ready(process, port)
             taken.append(time.monotonic() - begun)
-            spent.append(_cpu(process.pid))
-            first = _resident_mb(process.pid)
+            spent.append(cpu_seconds(process.pid))
+            first = resident_mb(process.pid)
             if turn < STARTS - 1:
                 continue
             time.sleep(min(5.0, seconds))  # what it does once, as it starts, is not what it needs
-            before = _cpu(process.pid), server_cpu(), _StandIn.asked.total()
+            before = cpu_seconds(process.pid), server_cpu(), _StandIn.asked.total()
             time.sleep(seconds)
-            after = _cpu(process.pid), server_cpu(), _StandIn.asked.total()
-            last = _resident_mb(process.pid)
+            after = cpu_seconds(process.pid), server_cpu(), _StandIn.asked.total()
+            last = resident_mb(process.pid)
     cpu, servers, requests = (late - early for early, late in zip(before, after, strict=True))
     return Measured(name, taken, spent, first, last, cpu, servers, int(requests))
 
@@ -322,21 +279,6 @@ def _await_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
         finally:
             connection.close()
     raise AssertionError("it is not ready")
-
-
-def _resident_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
-def _cpu(pid: int) -> float:
-    """Processor time of a process, and of its children that ended, in seconds."""
-    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
-    return sum(map(int, times)) / _TICKS
-
-
-def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 if __name__ == "__main__":

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from bench.processes import cpu_seconds, resident_mb
 from rich.console import Console
 from rich.table import Table
 
 from support.processes import command, environment, free_port, started
-
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,7 @@ def measure(people: int, rate: float, seconds: float) -> Sizing:
             check=True,
         )
         cores = (cpu_seconds(process) - before) / seconds
-        status = Path(f"/proc/{process}/status").read_text()
-        memory = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+        memory = resident_mb(process)
         size = sum(each.stat().st_size for each in (Path(name) / "data").glob("destination.db*"))
         facts = json.loads(done.stdout)
         return Sizing(people, rate, facts, memory, cores, profiles(Path(name)), size / 1024**2)
@@ -106,12 +104,6 @@ def service(folder: Path, people: int) -> Iterator[tuple[int, str]]:
         ) as process,
     ):
         yield process.pid, url
-
-
-def cpu_seconds(process: int) -> float:
-    """Return the processor time of a process so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ async def _store(folder: Path, count: int) -> None:
 
 
 def _forget_callers(folder: Path) -> None:
-    """Delete whom a run's calls were about: they are to be as new to the next run as to an empty database."""
+    """Delete the people of a run's calls, who are new to the next run, as to an empty database."""
     with closing(sqlite3.connect(folder / "destination.db")) as database, database:
         for table in ("profiles", "identities"):
             database.execute(f"DELETE FROM {table} WHERE email LIKE '%@example.com'")  # noqa: S608 -- names of our own
