@@ -53,7 +53,7 @@ test-whole: $(READY) ## Test whole processes: commands, image, compose.yaml, whe
 test-deploy: $(DEPLOY) ## Test the chart, the manifests and the examples of deploy/ with Helm, Litestream and Caddy
 	$(BIN)/python -m pytest tests/deploy
 
-newest: $(READY) ## Run the tests on the newest of PACKAGES, whatever pyproject.toml allows
+newest: $(READY) ## Run the tests on the newest of PACKAGES, beyond pyproject.toml's bounds
 	@test -n "$(PACKAGES)" || { echo "Say which: make newest PACKAGES='fastapi starlette' (or all)" >&2; exit 1; }
 	@rm $(RUNTIME)  # the next command installs the locks again
 	$(BIN)/python -m pip install --upgrade $(subst all,uvicorn fastapi starlette sqlalchemy httpx pydantic,$(PACKAGES))

@@ -1,4 +1,4 @@
-"""What a mapping says about calls, from the call to the database and to the pages."""
+"""Call rules of a mapping, from the call to the database and to the pages."""
 
 import asyncio
 import json

@@ -91,7 +91,7 @@ async def sent(client: httpx.AsyncClient, count: int, account_id: str, token: st
 
 
 def rows(connection: Connection) -> dict[str, list[str]]:
-    """What was stored of calls, but for the random id of the account, and numbers of rows: sequences have gaps."""
+    """Rows stored for calls, without the random id of the account and the numbers of rows: sequences have gaps."""
     return {
         table.name: sorted(
             repr([getattr(row, column.name) for column in table.columns if column.name not in ("account_id", "id")])

@@ -191,7 +191,7 @@ def imported(module: Path) -> set[str]:
 
 
 def is_value(module: str, name: str) -> bool:
-    """Whether a name of a module is a constant, a type alias, or a class whose objects are plain data."""
+    """True if a name of a module is a constant, a type alias, or a class whose objects are plain data."""
     found = getattr(import_module(f"{PACKAGE}.{module}"), name, None)
     if isinstance(found, type):
         plain = issubclass(found, Enum | BaseModel | Exception) or getattr(found, "_is_protocol", False)
@@ -200,7 +200,7 @@ def is_value(module: str, name: str) -> bool:
 
 
 def is_known_value(name: str) -> bool:
-    """Whether a face may know this dotted name of a part behind `admin`."""
+    """True if a face may know this dotted name of a part behind `admin`."""
     module, _, last = name.rpartition(".")
     return module.partition(".")[0] in VALUES_OF and (name in ALSO or is_value(module, last))
 

@@ -175,7 +175,7 @@ class ApplyResult:
     mapping: MappingVersion
     #: The version that was current before.
     replaced: MappingVersion
-    #: Whether the rules differ from the replaced ones; if not, no profile is remapped.
+    #: True if the rules differ from the replaced ones; if not, no profile is remapped.
     changed: bool
     #: Profiles that are remapped in the background.
     profiles: int

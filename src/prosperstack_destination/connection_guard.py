@@ -184,7 +184,7 @@ class GuardedConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         #: Received bytes that are not passed on yet.
         self._held = b""
-        #: Whether a response is running; it may end before the request's body does.
+        #: True if a response is running; it may end before the request's body does.
         self._answering = False
         #: Rest of the body: a number of bytes, or chunks.
         self._left = 0

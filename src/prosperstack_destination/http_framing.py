@@ -27,7 +27,7 @@ class ChunkedBody:
     def __init__(self) -> None:
         #: Bytes since the last byte of content: of chunk headers and trailers.
         self.overhead = 0
-        #: Whether the body has ended.
+        #: True if the body has ended.
         self.ended = False
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")

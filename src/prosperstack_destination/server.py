@@ -135,7 +135,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = on_started
         self._on_stopping = on_stopping
-        #: Whether the application failed to start.
+        #: True if the application failed to start.
         self.failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

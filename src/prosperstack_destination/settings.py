@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     #: ProsperStack key of the operator's own account, and the inbound keys that open this account.
     prosperstack_api_key: SecretStr | None = None
     segment_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    #: Whether an unknown ProsperStack key in a call opens a new account.
+    #: True if an unknown ProsperStack key in a call opens a new account.
     allow_pass_through: bool = True
     #: Secret that encrypts ProsperStack keys at rest. By default, with SQLite: generated once, in a file next to
     #: the database.

@@ -76,7 +76,7 @@ async def trail(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 async def set_aside(database: Database, subscriber: str) -> list[bool]:
-    """Whether anything of a subscriber's, and of their subscriptions', is set aside."""
+    """True if anything of a subscriber's, and of their subscriptions', is set aside."""
     [theirs] = [
         each
         for email in (ANN, BOB)

@@ -1,4 +1,4 @@
-"""Tests of the API of Segment connections, against a stand-in for Segment's."""
+"""Tests of the API of Segment connections, against a simulated one."""
 
 import hashlib
 import hmac

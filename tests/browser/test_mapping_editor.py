@@ -114,7 +114,7 @@ def test_error_is_marked_at_its_line(operator: Page, editor: Locator) -> None:
 
 @pytest.mark.usefixtures("editor")
 def test_text_of_the_editor_is_saved_and_applied(operator: Page) -> None:
-    """What is in the editor is the stored draft, is reviewed with the bar of the draft, and is applied."""
+    """The editor's text is the stored draft; it is reviewed, with the bar of the draft, and applied."""
     write(operator, RULE)
     operator.goto(operator.url)
     assert draft(operator) == RULE

@@ -1,4 +1,4 @@
-"""Tests of connecting Segment in a browser, against a stand-in for its Public API."""
+"""Tests of connecting Segment in a browser, against a simulated Public API."""
 
 import json
 import os

@@ -446,7 +446,7 @@ async def test_a_rule_that_replaces_another_one(dashboard: Dashboard) -> None:
 
 
 async def test_whom_a_draft_is_tried_out_on(dashboard: Dashboard) -> None:
-    """By itself on empty: a person whom the draft changes; else on whoever's email begins so."""
+    """By itself on empty: a person whom the draft changes; else on the people whose email has this beginning."""
     await dashboard.service.identify("ada@example.com", plan="x")
     await dashboard.service.identify("zoe@example.com", nickname="Zo")
 

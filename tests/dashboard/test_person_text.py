@@ -44,7 +44,7 @@ PROFILE = Profile(
 
 
 def row(state: PropertyState, key: str = "plan") -> PropertyComparison:
-    """A property that stands so."""
+    """Property with a state."""
     fed = state not in (PropertyState.PROBLEM, PropertyState.NOT_FED)
     desired = DesiredValue("x", key, MatchedBy.KEY) if fed else None
     return PropertyComparison(key, Property(key, key, PropertyType.TEXT), desired, None, None, state)

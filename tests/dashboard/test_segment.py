@@ -1,4 +1,4 @@
-"""Tests of the pages of Segment, against a stand-in for its Public API."""
+"""Tests of the pages of Segment, against a simulated Public API."""
 
 import html
 import json

@@ -72,7 +72,7 @@ def test_documentation_has_all_functions() -> None:
     ],
 )
 def test_missing_value_gives_null(text: str) -> None:
-    """A function of a missing value gives null, and fails for nobody."""
+    """A function of a missing value gives null, and never fails."""
     assert evaluate(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Tests of the export to an OpenTelemetry collector, which a server of the tests stands in for."""
+"""Tests of the export to an OpenTelemetry collector, which a server of the tests simulates."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ KINDS: dict[str, Any] = {
 
 
 class Collector:
-    """What was exported, in the order of its arrival."""
+    """Exported signals, in the order of their arrival."""
 
     def __init__(self, url: str, received: list[Any]) -> None:
         self.url = url

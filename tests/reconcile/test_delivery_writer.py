@@ -151,7 +151,7 @@ async def test_lost_lease_fails_its_own_deliveries_alone(database: Database) -> 
 
 
 async def test_erased_and_changed_profiles_are_not_settled(database: Database) -> None:
-    """What was sent for an erased profile is queued for erasure; a profile that changed meanwhile stays due."""
+    """A value sent for an erased profile is queued for erasure; a profile that changed meanwhile stays due."""
     account = await prepare(database, "acct_1", ["a@b.c", "b@b.c", "c@b.c"])
     sent = [await delivery(database, account, email) for email in ("a@b.c", "b@b.c", "c@b.c")]
     await database.write(profiles.erase, account.id, ["a@b.c"])

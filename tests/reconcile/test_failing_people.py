@@ -193,9 +193,9 @@ async def test_failing_updates_make_the_account_wait(configured: Settings, sandb
             await service.identify(email, preferred_name="new")
         async with operator(service, await token_of(configured)) as api:
             waits = await until(api, "overview", lambda found: found["status"] == "retrying")
-            attempts, stands = way.failed, set()
+            attempts, seen = way.failed, set()
             while way.failed < attempts + 2:  # two more attempts, after 1 s and after 2 s
-                stands |= await statuses(api, seconds=0.1)
+                seen |= await statuses(api, seconds=0.1)
             failed = (await api.get("failures")).json()["waiting"]
 
             way.breaks = lambda _: False
@@ -204,7 +204,7 @@ async def test_failing_updates_make_the_account_wait(configured: Settings, sandb
 
     assert "bad gateway" in waits["status_reason"]
     assert (sum(waits["waiting"].values()), waits["progress"]["seconds"]) == (10, None)
-    assert stands == {"retrying"}
+    assert seen == {"retrying"}
     assert len(failed) >= 3
     assert works["status"] == "active"
     assert {service.values(email)[0]["preferred_name"] for email in people} == {"new"}
@@ -234,7 +234,7 @@ async def test_429s_and_timeouts_of_one_profile_are_listed(
             early = await until(api, "overview", one_waits)
             [failed] = (await until(api, "failures", lambda found: found["waiting"]))["waiting"]
             overview = (await api.get("overview")).json()
-            stands = await statuses(api, seconds=1)
+            seen = await statuses(api, seconds=1)
             figures = [await metric(service, name) for name in ("backlog", "failing", "account_active")]
             stats = await stats_of(configured)
             way.breaks = lambda _: False
@@ -246,7 +246,7 @@ async def test_429s_and_timeouts_of_one_profile_are_listed(
     assert (failed["email"], said in failed["reason"], bool(failed["next_attempt_at"])) == (JOHN, True, True)
     assert (overview["up_to_date"], overview["failures"]["waiting"]) == (False, 1)
     assert said in overview["failures"]["reason"]
-    assert (stands, figures, retried) == ({"active"}, [1, 1, 1], {"profiles": 1})
+    assert (seen, figures, retried) == ({"active"}, [1, 1, 1], {"profiles": 1})
     assert (stats.backlog, stats.failures.waiting, stats.oldest_at is not None) == (1, 1, True)
 
 
@@ -265,7 +265,7 @@ async def test_429s_and_timeouts_of_all_make_the_account_wait(
         async with operator(service, await token_of(configured)) as api:
             early = (await api.get("overview")).json()
             waits = await until(api, "overview", lambda found: found["status"] == "retrying", 60)
-            stands = await statuses(api, seconds=3)
+            seen = await statuses(api, seconds=3)
             figures = [await metric(service, name) for name in ("backlog", "account_active")]
             stats = await stats_of(configured)
             way.breaks = lambda _: False
@@ -275,7 +275,7 @@ async def test_429s_and_timeouts_of_all_make_the_account_wait(
     assert not early["up_to_date"]
     assert said in waits["status_reason"]
     assert (waits["up_to_date"], sum(waits["waiting"].values()), waits["progress"]["seconds"]) == (False, 5, None)
-    assert (stands, figures) == ({"retrying"}, [5, 0])
+    assert (seen, figures) == ({"retrying"}, [5, 0])
     assert (stats.backlog, said in (stats.status_reason or "")) == (5, True)
     assert {service.values(email)[0]["preferred_name"] for email in people} == {"new"}
 

@@ -22,7 +22,7 @@ ACCOUNTS = [f"a{n}" for n in range(5)]
 
 @dataclass
 class Replica:
-    """A replica, as far as leases matter."""
+    """A replica with its leases alone."""
 
     name: str
     frozen: bool = False

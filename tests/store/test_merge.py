@@ -81,7 +81,7 @@ def test_merge_cases(
 
 
 def test_full_profile_keeps_mapped_traits() -> None:
-    """Beyond the bound mapped traits stay, whatever their age and name."""
+    """Beyond the bound mapped traits of any age and name stay."""
     mapped = {"zz_name": "Jo", "zz_plan": "pro"}
     many: dict[str, JsonValue] = {f"t{n:04}": n for n in range(MAX_TRAITS + 201)}
 

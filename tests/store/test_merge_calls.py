@@ -190,7 +190,7 @@ async def erasable(store: Database) -> None:
 
 
 async def test_deletion_erases_the_person(store: Database) -> None:
-    """Profiles, IDs and emails, also former ones, are erased, and the applied values are to be cleared."""
+    """Profiles, IDs and emails, also former ones, are erased, and the applied values are queued for clearing."""
     await erasable(store)
 
     taken = await store.write(take, delete(at=NOW - 10))

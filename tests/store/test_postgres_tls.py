@@ -153,7 +153,7 @@ def test_a_client_certificate_without_its_key(files: Path, query: str, said: str
     ],
 )
 async def test_a_refused_connection_ends_the_start(postgresql_url: str, part: dict[str, str], said: str) -> None:
-    """What PostgreSQL refuses for the URL's sake is reported at once, with PostgreSQL's words."""
+    """A refusal by PostgreSQL that the URL causes is reported at once, with PostgreSQL's words."""
     url = make_url(postgresql_url).set(**part)  # type: ignore[arg-type] # one part of several types
     begun = time.monotonic()
     with pytest.raises(ConfigurationError, match=f"refuses DATABASE_URL: .*{said}"):

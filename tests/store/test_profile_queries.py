@@ -95,7 +95,7 @@ async def test_status_filter_finds_all_profiles(
 
 
 async def test_rare_status_is_on_the_first_page(database: Database) -> None:
-    """Profiles of a rare status are on the first page, wherever their emails are."""
+    """Profiles of a rare status are on the first page, with any emails."""
     await database.write(fill)
     for statuses in ([Status.REJECTED], UNSETTLED):
         page = await database.read(

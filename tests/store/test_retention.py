@@ -69,7 +69,7 @@ async def test_inactive_profiles_are_deleted(
 
 
 async def test_nothing_is_deleted_without_a_limit(database: Database, clock: SetClock) -> None:
-    """Without a number of days nothing is deleted, whatever its age."""
+    """Without a number of days no row of any age is deleted."""
     await database.write(open_account)
     await database.write(take, identify())
     await settled(database, "a@b.c")

@@ -98,7 +98,7 @@ class Process:
             time.sleep(0.05)
 
     def answers(self, path: str) -> bool:
-        """Whether it answers with a success."""
+        """True if it answers with a success."""
         try:
             return httpx.get(self.url + path, trust_env=False, timeout=5).is_success
         except httpx.TransportError:

@@ -11,7 +11,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.pieces: list[bytes] = []
         self.closed = False
-        #: Whether more is read of what it sends.
+        #: True if more is read of what it sends.
         self.reading = True
         self._news = asyncio.Event()
 
@@ -34,7 +34,7 @@ class Wire(asyncio.Transport):
         self.closed = True
 
     def is_closing(self) -> bool:
-        """Whether it was hung up."""
+        """True if it was hung up."""
         return self.closed
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

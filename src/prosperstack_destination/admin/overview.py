@@ -155,7 +155,7 @@ class DeliveryProgress:
 
     @property
     def at_most(self) -> bool:
-        """Whether the estimate is an upper bound."""
+        """True if the estimate is an upper bound."""
         return self.eta is not None and self.eta.at_most
 
     @property
@@ -182,7 +182,7 @@ class Overview:
     #: None: no profile waits.
     progress: DeliveryProgress | None
     failures: Failures
-    #: Whether any value of a person cannot be written.
+    #: True if any value of a person cannot be written.
     has_problems: bool
     hour: UsageSummary
     day: UsageSummary
@@ -284,7 +284,7 @@ def total_since(rows: list[Rollup], since: int) -> Rollup:
 def total_of_backlog(minutes: list[Rollup], left: int, now: int) -> Rollup:
     """Return the total activity since the backlog began that has ``left`` profiles left.
 
-    It goes back as far as more than `MIN_BACKLOG` profiles waited. The backlog is recorded about once a minute, so
+    It goes back while more than `MIN_BACKLOG` profiles waited. The backlog is recorded about once a minute, so
     a minute may lack it.
     """
     few = max(MIN_BACKLOG, left * MIN_BACKLOG_PART)

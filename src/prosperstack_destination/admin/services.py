@@ -41,7 +41,7 @@ class AdminServices(AdminContext):
     check_key: Callable[[str], Awaitable[None]]
     #: Accepts test calls in the way of Segment's calls.
     ingest: IngestService
-    #: Whether operators have a port of their own. Calls then arrive at another address than the dashboard's.
+    #: True if operators have a port of their own. Calls then arrive at another address than the dashboard's.
     has_admin_port: bool
     #: Coverage of properties and traits, counted in the background.
     coverage: CoverageCache

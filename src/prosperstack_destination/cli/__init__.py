@@ -15,7 +15,7 @@ from prosperstack_destination.errors import DestinationError
 #: Commands and groups of commands: name, module, and the line that `--help` shows without loading the module.
 COMMANDS: Final = (
     ("serve", "serve", "Run the service: receive Identify calls and keep ProsperStack's subscribers up to date."),
-    ("sandbox", "serve", "Run a stand-in for ProsperStack's API, with generated subscribers."),
+    ("sandbox", "serve", "Simulate ProsperStack's API, with generated subscribers."),
     ("send", "send", "Post Identify calls to the service and show the answers and the changed properties."),
     ("load", "load", "Send calls at a fixed rate, and measure the answers: to size a machine, against a sandbox."),
     ("sources", "accounts", "List the sources of calls: Segment sources, Engage audiences and computed traits."),

@@ -81,7 +81,7 @@ def sandbox(
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="Keep all writes in this file, for the next start.")] = None,
 ) -> None:
-    """Run a stand-in for ProsperStack's API, with generated subscribers."""
+    """Simulate ProsperStack's API, with generated subscribers."""
     config = SandboxConfig(
         subscribers=subscribers,
         rate_limit=rate_limit,

@@ -163,7 +163,7 @@ class _Caller:
     origin: str | None
     #: The client's IP address.
     address: str
-    #: Whether the page may read the answer: so may those of a public key.
+    #: True if the page may read the answer: so may those of a public key.
     may_read: bool = False
 
 

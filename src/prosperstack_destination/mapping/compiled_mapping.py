@@ -73,7 +73,7 @@ class CompiledMapping:
         ]
         #: Traits that are audiences of Engage.
         self.audiences = audiences
-        #: Whether any value depends on the day.
+        #: True if any value depends on the day.
         self.is_of_the_day = any(rule.is_of_the_day for rule in compiled.values())
         #: Facts that rules read: see `facts`.
         self.facts = frozenset(name for rule in compiled.values() for name in rule.facts)

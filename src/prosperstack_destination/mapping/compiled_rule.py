@@ -83,7 +83,7 @@ class CompiledRule:
         #: Facts that the rule and its condition read.
         self.facts = tuple(dict.fromkeys((*read, *by_source)))
         expressions = (self.when, *(source.expression for source in self.sources))
-        #: Whether the value depends on the day.
+        #: True if the value depends on the day.
         self.is_of_the_day = any(each is not None and each.is_of_the_day for each in expressions)
         #: The rule reads only what some sources sent.
         self._is_partial = rule.sources is not None

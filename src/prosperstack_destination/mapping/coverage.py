@@ -35,7 +35,7 @@ class PropertyCoverage:
     #: Trait or expression and the reason (rule, key, name, forgiving), most frequent first; empty if nothing feeds
     #: the property.
     fed_by: tuple[tuple[str, str], ...]
-    #: Whether a rule switches the property off.
+    #: True if a rule switches the property off.
     ignored: bool
     #: Profiles with a value.
     filled: int
@@ -61,7 +61,7 @@ class TraitCoverage:
     #: Type of a property for the trait; None if no type takes all of its values.
     type: PropertyType | None
     sample: JsonValue
-    #: Whether the trait is an audience of Engage.
+    #: True if the trait is an audience of Engage.
     audience: bool = False
 
 

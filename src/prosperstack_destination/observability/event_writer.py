@@ -79,7 +79,7 @@ class EventWriter:
         return rollup
 
     def add(self, kind: EventKind, new: int, make: Callable[[int], Event]) -> None:
-        """Add ``new`` events as far as there is room. ``make`` builds an event from its number, from 0."""
+        """Add at most ``new`` events, as room is left. ``make`` builds an event from its number, from 0."""
         room = min(new, MAX_EVENTS_PER_KIND - self._count_by_kind[kind])
         self._count_by_kind[kind] += room
         self._waiting += map(make, range(room))

@@ -71,7 +71,7 @@ class Window:
     #: Number of that request, and the total of requests that its response reported.
     newest: int = 0
     used: int = 0
-    #: Whether a response reported this window; otherwise it is predicted from the one before.
+    #: True if a response reported this window; otherwise it is predicted from the one before.
     reported: bool = False
 
 

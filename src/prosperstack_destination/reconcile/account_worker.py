@@ -121,7 +121,7 @@ class AccountWorker:
         self._stopping = stopping
         self._in_flight = InFlight(self._on_request_end)
         self._page_in_flight = False
-        #: Whether the end of a request wakes the worker.
+        #: True if the end of a request wakes the worker.
         self._wake_on_end = False
         self._woken_at: int | None = None
         self._failure: Exception | None = None

@@ -58,7 +58,7 @@ class EvaluationPage:
     evaluations: Sequence[Evaluation]
     #: Ids of due profiles that were skipped.
     skipped: Set[int]
-    #: Whether more profiles may be due.
+    #: True if more profiles may be due.
     more: bool
     #: Ids of profiles that raised an unexpected error, with the kind of the error.
     faulty: Mapping[int, str] = field(default_factory=dict)

@@ -122,7 +122,7 @@ class LeaseManager:
     held: dict[str, HeldLease] = field(default_factory=dict)
     #: Accounts that other replicas hold, as of the last heartbeat.
     elsewhere: Set[str] = frozenset()
-    #: Whether this is the first of the live replicas: it does the work that one replica does for all.
+    #: True if this is the first of the live replicas: it does the work that one replica does for all.
     is_first: bool = False
     _rebalanced_at: int | None = None
 

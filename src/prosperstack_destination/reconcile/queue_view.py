@@ -54,7 +54,7 @@ class PlannedRequests:
 
     requests: deque[PlannedRequest]
     mapping: AccountMapping
-    #: Whether a profile has to be evaluated first.
+    #: True if a profile has to be evaluated first.
     has_due: bool
 
 

@@ -62,11 +62,11 @@ class FoundSource:
     #: Name in Segment; any text.
     name: str
     slug: str
-    #: Whether the source is enabled in Segment.
+    #: True if the source is enabled in Segment.
     enabled: bool
     #: Id of the account's connection with the source; None without one.
     connection_id: str | None
-    #: Whether the source has a ProsperStack destination in Segment that this account did not create.
+    #: True if the source has a ProsperStack destination in Segment that this account did not create.
     has_another: bool
 
 

@@ -80,7 +80,7 @@ class PartialExport:
     rows: Counter[str]
     #: Table and key of the last row; None: no row yet.
     last: tuple[str, tuple[Any, ...]] | None
-    #: Whether the export is complete.
+    #: True if the export is complete.
     finished: bool
 
 

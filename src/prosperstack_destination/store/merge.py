@@ -33,9 +33,9 @@ class Merge:
     """Result of a merge: a profile's traits after a call."""
 
     traits: TimedTraits
-    #: Whether a trait has another value, so the desired properties may differ.
+    #: True if a trait has another value, so the desired properties may differ.
     value_changed: bool = False
-    #: Whether anything must be written: a value, or only a newer event time.
+    #: True if anything must be written: a value, or only a newer event time.
     touched: bool = False
     #: Number of dropped traits.
     dropped: int = 0

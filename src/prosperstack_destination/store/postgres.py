@@ -92,7 +92,7 @@ class Postgresql:
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        #: Whether a connection has been made: from then on no failure is the fault of DATABASE_URL.
+        #: True if a connection has been made: from then on no failure is the fault of DATABASE_URL.
         self._connected = False
         #: Number of running transactions, including those whose callers were cancelled.
         self._running = 0

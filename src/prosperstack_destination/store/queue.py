@@ -78,7 +78,7 @@ class RecentChanges:
 class QueueSnapshot:
     """An account's waiting work, without the requests in flight."""
 
-    #: Whether an erasure in ProsperStack is due.
+    #: True if an erasure in ProsperStack is due.
     erasure_due: bool = False
     cancelling: Queue = Queue()
     live: Queue = Queue()

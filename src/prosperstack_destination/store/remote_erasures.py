@@ -22,7 +22,7 @@ class RemoteErasure:
     subscriber_id: str
     #: Keys of the properties whose values are deleted.
     properties: tuple[str, ...]
-    #: Whether the subscriber itself is deleted.
+    #: True if the subscriber itself is deleted.
     delete_subscriber: bool
     #: Number of consecutive failed attempts.
     attempts: int

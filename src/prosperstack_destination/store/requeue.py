@@ -130,9 +130,9 @@ def _replay(
     nothing = {"applied": "{}", "set_aside": "{}"}
     _update_subscriptions(connection, account_id, theirs, nothing)
     connection.execute(update(subscribers).where(theirs).values(nothing))
-    anew = {**_changed_now(now), "changed_at": now, "looked_up_at": None, **values}
+    changed_values = {**_changed_now(now), "changed_at": now, "looked_up_at": None, **values}
     return connection.execute(
-        update(profiles).where(profiles.c.account_id == account_id, who).values(anew)
+        update(profiles).where(profiles.c.account_id == account_id, who).values(changed_values)
     ).rowcount
 
 

@@ -65,7 +65,7 @@ class Sqlite:
         #: Lock timeout of the writer's connection, in seconds.
         self._lock_wait = LOCK_WAIT_SECONDS
         self._read_threads = ThreadPoolExecutor(READERS, "database-read")
-        #: Whether the log still contains erased rows, and the task that empties it.
+        #: True if the log still contains erased rows, and the task that empties it.
         self._unscrubbed = False
         self._scrubbing: asyncio.Task[None] | None = None
 
